@@ -1,0 +1,61 @@
+# Every library Kiln stands on, with the Debian package that brings it. A missing one ends the configuration
+# with one sentence that says what to install.
+
+function(kiln_missing what package)
+  message(FATAL_ERROR "Kiln needs ${what}. On Debian: apt-get install ${package} (scripts/test installs everything).")
+endfunction()
+
+find_package(Threads REQUIRED)
+
+find_package(nlohmann_json 3.11 QUIET)
+if(NOT nlohmann_json_FOUND)
+  kiln_missing("nlohmann/json 3.11" nlohmann-json3-dev)
+endif()
+
+find_package(fmt QUIET)
+find_package(spdlog QUIET)
+if(NOT spdlog_FOUND OR NOT fmt_FOUND)
+  kiln_missing("spdlog and fmt" "libspdlog-dev libfmt-dev")
+endif()
+
+find_package(CLI11 QUIET)
+if(NOT CLI11_FOUND)
+  kiln_missing("CLI11" libcli11-dev)
+endif()
+
+# oneDNN, found by file: its own CMake package asks for OpenCL too. Kiln calls it from its own threads, each told to
+# use one OpenMP thread.
+find_library(KILN_DNNL NAMES dnnl)
+find_path(KILN_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp)
+if(NOT KILN_DNNL OR NOT KILN_DNNL_INCLUDE)
+  kiln_missing("oneDNN" libdnnl-dev)
+endif()
+find_package(OpenMP QUIET COMPONENTS CXX)
+if(NOT OpenMP_CXX_FOUND)
+  kiln_missing("the OpenMP run-time library that oneDNN uses" g++)
+endif()
+add_library(kiln_onednn INTERFACE)
+target_include_directories(kiln_onednn SYSTEM INTERFACE ${KILN_DNNL_INCLUDE})
+target_link_libraries(kiln_onednn INTERFACE ${KILN_DNNL} OpenMP::OpenMP_CXX)
+
+# OpenBLAS with LAPACKE: factorisations, and the peer that the GEMM benchmark compares with.
+find_library(KILN_OPENBLAS NAMES openblas)
+find_library(KILN_LAPACKE NAMES lapacke)
+find_path(KILN_CBLAS_INCLUDE cblas.h PATH_SUFFIXES x86_64-linux-gnu openblas)
+find_path(KILN_LAPACKE_INCLUDE lapacke.h)
+if(NOT KILN_OPENBLAS OR NOT KILN_LAPACKE OR NOT KILN_CBLAS_INCLUDE OR NOT KILN_LAPACKE_INCLUDE)
+  kiln_missing("OpenBLAS and LAPACKE" "libopenblas-pthread-dev liblapacke-dev")
+endif()
+add_library(kiln_blas INTERFACE)
+target_include_directories(kiln_blas SYSTEM INTERFACE ${KILN_CBLAS_INCLUDE} ${KILN_LAPACKE_INCLUDE})
+target_link_libraries(kiln_blas INTERFACE ${KILN_LAPACKE} ${KILN_OPENBLAS})
+
+# CUDA is optional: this version trains on the CPU; the toolkit is only reported.
+find_program(KILN_NVCC nvcc)
+if(KILN_NVCC)
+  message(STATUS "CUDA toolkit: found (${KILN_NVCC}); this version has no CUDA kernels yet, so kiln is built for the CPU")
+  set(KILN_CUDA_STATUS "toolkit found at configure time, no CUDA kernels in this version")
+else()
+  message(STATUS "CUDA toolkit: not found; kiln is built for the CPU")
+  set(KILN_CUDA_STATUS "not built in (no toolkit at configure time)")
+endif()

@@ -1,0 +1,54 @@
+// oneDNN's matrix product with a right factor in panels (pack.h): one compiled primitive per shape.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <vector>
+
+#include "src/device/device.h"
+
+namespace kiln::kernels::cpu {
+
+// Whether oneDNN has a fast kernel for panels here: AVX-512 on a device that is not told to do without. Where
+// it has none, its other kernels allocate hidden buffers, and BLAS takes over.
+bool has_packed_matmul(const Device& device);
+
+// oneDNN parallelises with OpenMP; Kiln runs it inside the tiles of parallel_for, one thread each. The number
+// of OpenMP threads belongs to the calling thread, so every thread that creates or runs a Matmul says this
+// first.
+void use_one_openmp_thread();
+
+// c = a b, or c = a b + bias, or c += a b; all contiguous, b in panels.
+struct MatmulShape {
+  int64_t M, N, K;
+  bool bias, accumulate;
+  auto operator<=>(const MatmulShape&) const = default;
+};
+
+// Scratch bytes of one running Matmul. Compiles it on the way: oneDNN keeps what it compiled, so a run whose
+// workspace was asked for before its first step compiles nothing in its steps.
+size_t matmul_scratch_bytes(const MatmulShape& shape);
+
+class Matmul {
+ public:
+  Matmul(const MatmulShape& shape, int workers);
+
+  size_t scratch_bytes() const { return scratch_bytes_; }
+
+  // Different workers may run at the same time. bias null unless the shape has one.
+  void run(int worker, const float* a, const float* b, const float* bias, float* c, void* scratch);
+
+ private:
+  struct Worker {
+    dnnl::stream stream;
+    dnnl::memory a, b, bias, c, scratch;
+  };
+  dnnl::matmul primitive_;
+  std::vector<Worker> workers_;
+  size_t scratch_bytes_;
+  bool bias_;
+};
+
+}  // namespace kiln::kernels::cpu

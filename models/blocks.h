@@ -1,0 +1,145 @@
+// The pieces that every transformer here is made of: linear layers, norms, self-attention out of one fused
+// projection, the LM head with its loss. Plain structs of parameter indices and planned buffers; each has
+//   add_X    puts its parameters into the table            plan     adds its buffers to the plan
+//   bind     points into the arena                         forward, backward
+// and a model is a list of them, called in order. Letters: R = B T rows, C width, F inner width, V
+// vocabulary, Vp padded.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/linear.h"
+#include "models/model.h"
+
+namespace kiln::models {
+
+// The clock of buffer lifetimes: the embedding runs at tick 0, the attention half of layer l at 2l + 1, its
+// feed-forward half at 2l + 2, final norm and head at 2 layers + 1; the backward pass mirrors the forward
+// pass.
+struct Clock {
+  int layers;
+  static constexpr int embedding() { return 0; }
+  static constexpr int attention(int layer) { return 2 * layer + 1; }
+  static constexpr int feed_forward(int layer) { return 2 * layer + 2; }
+  constexpr int head() const { return 2 * layers + 1; }
+  constexpr int backward(int tick) const { return 2 * head() - tick; }
+};
+
+// Planning of one model: what to add to the plan, for which batch.
+struct Planning {
+  Plan& plan;
+  BatchShape batch;
+  DType dtype;
+  const Device& device;
+  Clock clock;
+
+  int64_t rows() const { return batch.B * batch.T; }
+
+  // (R, columns), written at tick `written`. In training it lives until the backward pass comes back to tick
+  // `until`, otherwise until `until` itself, should that be later than `written`.
+  BufferId activation(const std::string& name, int64_t columns, int written, int until) const;
+  // (R, columns) fp32 whatever the dtype, written and read at `tick`.
+  BufferId statistic(const std::string& name, int64_t columns, int tick) const;
+  // (R, columns) that exists only while the half-block of `tick` runs backward; empty without training.
+  BufferId gradient(const std::string& name, int64_t columns, int tick) const;
+};
+
+// One forward or backward pass. Every pointer is null in a dry run before memory exists, so nothing outside
+// the kernels may look through one.
+struct Pass {
+  Context& context;
+  const ParameterTable& parameters;
+  const Arena* arena;  // null before bind
+  DType dtype;
+  int64_t B, T;
+
+  int64_t rows() const { return B * T; }
+  void* at(BufferId id) const { return arena ? arena->at<void>(id) : nullptr; }
+  float* statistic(BufferId id) const { return arena ? arena->at<float>(id) : nullptr; }
+  const void* weight(int index) const { return index < 0 ? nullptr : parameters[index].weight; }
+  float* gradient(int index) const { return index < 0 ? nullptr : parameters[index].gradient; }
+};
+
+// p + n, where null stays null.
+template <class T>
+T* advance(T* p, int64_t n) {
+  return p ? p + n : nullptr;
+}
+inline void* advance(void* p, int64_t n, DType dtype) {
+  return advance(static_cast<char*>(p), n * static_cast<int64_t>(size_of(dtype)));
+}
+
+// to += from, (R, columns)
+void add_residual(const Pass& pass, void* to, const void* from, int64_t columns);
+
+// ---- linear: out (rows, N) = in (rows, K) W^T + bias ----
+struct Linear {
+  int weight = -1, bias = -1;  // (N, K), (N); bias -1: none
+  int64_t N = 0, K = 0;
+  BufferId storage = -1;
+  kernels::PackedWeight packed;
+};
+// Parameters `name`.weight and `name`.bias.
+Linear add_linear(ParameterTable& table, const std::string& name, int64_t N, int64_t K, bool bias,
+                  std::vector<RowSplit> splits = {});
+Linear tied_linear(const ParameterTable& table, int weight);  // uses a matrix that is in the table already
+void plan(Linear& linear, const Planning& planning, const ParameterTable& table);
+void bind(Linear& linear, const ParameterTable& table, const Arena& arena);
+void forward(const Pass& pass, Linear& linear, void* out, const void* in, int64_t rows);
+// d_in may be the same memory as `in`: the gradient of the weight, which reads `in`, comes first.
+void backward(const Pass& pass, Linear& linear, void* d_in, const void* d_out, const void* in, int64_t rows);
+
+// ---- layer norm ----
+struct LayerNorm {
+  int weight = -1, bias = -1;  // (C)
+  int64_t C = 0;
+  BufferId out = -1;              // (R, C)
+  BufferId mean = -1, rstd = -1;  // (R) fp32
+};
+LayerNorm add_layer_norm(ParameterTable& table, const std::string& name, int64_t C);
+// `until`: how long norm.out lives, as in Planning::activation.
+void plan(LayerNorm& norm, const Planning& planning, const std::string& name, int tick, int until);
+// norm.out (rows, C) = norm(in (rows, C)); returns it.
+void* forward(const Pass& pass, const LayerNorm& norm, const void* in, int64_t rows);
+// d_residual: gradient of the stream that by-passes the branch that began at this norm, or null; d_in (R, C)
+// may be the same memory as d_residual or d_out.
+void backward(const Pass& pass, const LayerNorm& norm, void* d_in, const void* d_out, const void* d_residual,
+              const void* in);
+
+// ---- causal self-attention: one fused projection to queries, keys, values; attention; projection back ----
+struct SelfAttention {
+  Linear qkv;   // (R, C) -> (R, W), W = (heads + 2 kv_heads) head_size: rows of all queries, keys, values
+  Linear proj;  // (R, heads head_size) -> (R, C)
+  int64_t heads = 0, kv_heads = 0, head_size = 0;
+  BufferId fused = -1;    // (R, W)
+  BufferId context = -1;  // (R, heads head_size): what attention puts out
+  BufferId lse = -1;      // (B, heads, T) fp32
+  BufferId d_fused = -1, d_context = -1;
+};
+// Parameters `name`.qkv and `name`.proj.
+SelfAttention add_self_attention(ParameterTable& table, const std::string& name, int64_t C, int64_t heads,
+                                 int64_t kv_heads, bool bias);
+void plan(SelfAttention& attention, const Planning& planning, const ParameterTable& table,
+          const std::string& name, int tick);
+void bind(SelfAttention& attention, const ParameterTable& table, const Arena& arena);
+void forward(const Pass& pass, SelfAttention& attention, void* out, const void* in);
+// d_in may be the same memory as `in`.
+void backward(const Pass& pass, SelfAttention& attention, void* d_in, const void* d_out, const void* in);
+
+// ---- LM head and loss, in chunks of rows: the full (R, Vp) logits never exist ----
+struct Head {
+  Linear linear;  // (Vp, C), no bias
+  int64_t V = 0;
+  int64_t loss_rows = 0;
+  BufferId logits = -1;  // (loss_rows, Vp)
+};
+void plan(Head& head, const Planning& planning, const ParameterTable& table);
+// losses (R) of hidden (R, C). With a scale also backward, chunk by chunk while the logits are at hand: the
+// gradient of scale * sum(losses) goes into the weight's gradient and takes the place of `hidden`.
+void loss(const Pass& pass, Head& head, void* hidden, const int32_t* targets, float* losses,
+          std::optional<float> gradient_scale);
+
+}  // namespace kiln::models

@@ -1,0 +1,17 @@
+// The command line: thin functions that turn arguments into calls.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace kiln::cli {
+
+// Parses, runs, prints errors with their hints; returns the exit code.
+int run(int argc, char** argv);
+
+// Each adds one subcommand; what the chosen one computes as exit code lands in `exit_code`.
+void add_train(CLI::App& app, int& exit_code);
+void add_plan(CLI::App& app, int& exit_code);
+void add_config(CLI::App& app, int& exit_code);
+void add_data(CLI::App& app, int& exit_code);
+
+}  // namespace kiln::cli

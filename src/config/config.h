@@ -1,0 +1,104 @@
+// The configuration of a run. Defaults, units, ranges and the sentence that explains each key stand in one
+// place: schema.cpp. Struct members are named as the JSON keys. What load() returns is resolved: where a key
+// may say "0: as that other key wants it", its field holds the number that was meant.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace kiln::config {
+
+struct Model {
+  std::string family;  // "gpt2"
+  int64_t layers = 0;
+  int64_t width = 0;           // C, a multiple of heads
+  int64_t heads = 0;           // NH
+  int64_t ffn = 0;             // inner width of the feed-forward block; resolved: never 0
+  int64_t vocab = 0;           // V: token ids that exist, at most 65536
+  int64_t vocab_multiple = 0;  // the rows of the embedding are V rounded up to this
+  int64_t context = 0;         // longest sequence
+  bool operator==(const Model&) const = default;
+};
+
+struct Data {
+  std::string train;       // token shards: a path, a folder's pattern ("cache/corpus/train_*.bin")
+  std::string validation;  // the same; empty: no validation
+  std::string tokenizer;   // "bytes" | "gpt2": what the tokens of the shards mean
+  bool operator==(const Data&) const = default;
+};
+
+struct Train {
+  int64_t steps = 0;            // optimizer steps of the whole run
+  int64_t micro_batch = 0;      // sequences in one forward and backward pass
+  int64_t sequence = 0;         // tokens in a sequence, at most model.context; resolved: never 0
+  int64_t tokens_per_step = 0;  // a multiple of micro_batch * sequence; resolved: never 0
+  int64_t loss_rows = 0;        // rows of logits that exist at a time
+  uint64_t seed = 0;
+  double clip = 0;        // largest global gradient norm; 0: no clipping
+  std::string precision;  // "f32"
+  bool operator==(const Train&) const = default;
+};
+
+struct Optimizer {
+  std::string name;  // "adamw"
+  double lr = 0, b1 = 0, b2 = 0, eps = 0, wd = 0;
+  bool operator==(const Optimizer&) const = default;
+};
+
+struct Schedule {
+  std::string kind;           // "cosine" | "linear" | "wsd" | "constant"
+  int64_t warmup = 0;         // steps from 0 to the full learning rate
+  double final = 0;           // multiplier at the end
+  double decay_fraction = 0;  // of the run that the last phase of "wsd" takes
+  bool operator==(const Schedule&) const = default;
+};
+
+struct Validation {
+  int64_t every = 0;   // steps; 0: only at the end
+  int64_t tokens = 0;  // at most this many, the same ones each time
+  bool operator==(const Validation&) const = default;
+};
+
+struct Sampling {
+  int64_t every = 0;  // steps; 0: never
+  int64_t tokens = 0;
+  std::string prompt;      // empty: a new document
+  double temperature = 0;  // 0: always the most likely token
+  int64_t top_k = 0;       // 0: all
+  bool operator==(const Sampling&) const = default;
+};
+
+struct Checkpoint {
+  int64_t every = 0;  // steps; 0: only at the end
+  int64_t keep = 0;   // newest checkpoints that stay
+  bool operator==(const Checkpoint&) const = default;
+};
+
+struct Output {
+  std::string dir;  // the run folder; resolved: never empty
+  bool operator==(const Output&) const = default;
+};
+
+struct DeviceOptions {
+  std::string kind;     // "cpu"
+  int64_t threads = 0;  // 0: all
+  std::string isa;      // "auto" | "baseline" | "avx2" | "avx512"
+  std::string arena;    // "slab" | "discrete"
+  bool operator==(const DeviceOptions&) const = default;
+};
+
+struct Config {
+  Model model;
+  Data data;
+  Train train;
+  Optimizer optimizer;
+  Schedule schedule;
+  Validation validation;
+  Sampling sampling;
+  Checkpoint checkpoint;
+  Output output;
+  DeviceOptions device;
+  bool operator==(const Config&) const = default;
+};
+
+}  // namespace kiln::config

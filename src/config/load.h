@@ -1,0 +1,31 @@
+// Reading a config: JSON file, "extends", --set overrides, validation.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "src/config/config.h"
+
+namespace kiln::config {
+
+// Loads `path`, the chain of files it "extends" (paths relative to the file that names them; the extending
+// file wins key by key), then applies `overrides` of the form "optimizer.lr=0.002" in order, and validates
+// every key and the relations between them. Every file of the chain must be valid by itself, also where it is
+// overridden. An override's value is JSON if it parses as JSON, else text; for a key that holds text it is
+// taken as it stands unless quoted. Throws Error(ExitCode::usage) with file, line and column (or the
+// override), the key, what is wrong, and a hint: the nearest known key, the range, the choices.
+Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
+
+// From text instead of a file; `name` stands for the file in messages and its folder resolves "extends".
+Config parse(const std::string& text, const std::filesystem::path& name,
+             const std::vector<std::string>& overrides = {});
+
+// Every key with its value, as JSON that load() accepts and resolves to the same Config.
+std::string to_json(const Config& config);
+
+// The schema as text for people: every key (or those that start with `prefix`) with default, unit, range,
+// sentence. Throws Error(ExitCode::usage) when no key starts with it.
+std::string explain(const std::string& prefix = {});
+
+}  // namespace kiln::config

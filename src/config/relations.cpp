@@ -1,0 +1,172 @@
+#include "src/config/relations.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "src/config/text.h"
+
+namespace kiln::config {
+namespace {
+
+// Bounds every product of sizes that plans and kernels compute, so that none overflows 64 bits.
+constexpr int64_t kMostMicroBatchTokens = int64_t{1} << 26;
+
+constexpr int64_t kByteVocab = 257, kGpt2Vocab = 50257;  // with end-of-text
+
+class Relations {
+ public:
+  Relations(Assignment& assignment, const std::string& name)
+      : assignment_(assignment), config_(assignment.config), name_(name) {}
+
+  void run() {
+    check_required();
+    check_model();
+    check_batch();
+    check_schedule();
+    check_text();
+    if (config_.output.dir.empty()) config_.output.dir = default_folder();
+  }
+
+ private:
+  using Keys = std::initializer_list<std::string_view>;
+
+  // A relation between `keys`, told at the one that was given last: that one broke it.
+  [[noreturn]] void broken(Keys keys, const std::string& message, const std::string& hint) const {
+    refuse(assignment_.latest(keys, name_), message, hint);
+  }
+
+  void check_required() const {
+    std::vector<std::string> missing;
+    for (const Key& key : schema()) {
+      if (key.is_required() && !assignment_.was_given(key.name)) missing.push_back(key.name);
+    }
+    if (missing.empty()) return;
+    refuse(name_,
+           fmt::format("{} {} missing and {} no default", fmt::join(missing, ", "),
+                       missing.size() == 1 ? "is" : "are", missing.size() == 1 ? "has" : "have"),
+           "start from a preset: \"extends\": \"gpt2-mini/base.json\" (a path to it from this file)");
+  }
+
+  void check_model() {
+    Model& m = config_.model;
+    if (m.ffn == 0) m.ffn = 4 * m.width;
+    if (m.width % m.heads != 0) {
+      broken({"model.width", "model.heads"},
+             fmt::format("model.width = {} is not a multiple of model.heads = {}: {} = {} * {} + {}", m.width,
+                         m.heads, m.width, m.width / m.heads, m.heads, m.width % m.heads),
+             neighbours("model.width", m.width, m.heads));
+    }
+    const int64_t least = config_.data.tokenizer == "bytes" ? kByteVocab : kGpt2Vocab;
+    if (m.vocab < least) {
+      broken({"model.vocab", "data.tokenizer"},
+             fmt::format("model.vocab = {} is less than the {} tokens of data.tokenizer = \"{}\"", m.vocab,
+                         least, config_.data.tokenizer),
+             fmt::format("set model.vocab to {}", least));
+    }
+  }
+
+  void check_batch() {
+    Train& t = config_.train;
+    const int64_t context = config_.model.context;
+    if (t.sequence == 0) t.sequence = context;
+    if (t.sequence > context) {
+      broken({"train.sequence", "model.context"},
+             fmt::format("train.sequence = {} is more than model.context = {}", t.sequence, context),
+             "shorten the sequence, or give the model more positions");
+    }
+    const int64_t product = t.micro_batch * t.sequence;
+    const std::string product_text =
+        fmt::format("train.micro_batch * train.sequence = {} * {} = {}", t.micro_batch, t.sequence, product);
+    if (product > kMostMicroBatchTokens) {
+      broken({"train.micro_batch", "train.sequence", "model.context"},
+             fmt::format("{} is more than {} tokens at a time", product_text, kMostMicroBatchTokens),
+             "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step");
+    }
+    if (t.tokens_per_step == 0) t.tokens_per_step = product;
+    if (t.tokens_per_step % product != 0) {
+      broken(
+          {"train.tokens_per_step", "train.micro_batch", "train.sequence", "model.context"},
+          fmt::format("train.tokens_per_step = {} is not a multiple of {}", t.tokens_per_step, product_text),
+          neighbours("train.tokens_per_step", t.tokens_per_step, product));
+    }
+    const int64_t validation = config_.validation.tokens;
+    if (!config_.data.validation.empty() && validation < t.sequence) {
+      broken(
+          {"validation.tokens", "train.sequence", "model.context"},
+          fmt::format("validation.tokens = {} is less than one train.sequence = {}", validation, t.sequence),
+          "validation reads whole sequences");
+    }
+  }
+
+  void check_schedule() const {
+    const Schedule& s = config_.schedule;
+    const int64_t steps = config_.train.steps;
+    if (s.warmup > steps) {
+      broken({"schedule.warmup", "train.steps"},
+             fmt::format("schedule.warmup = {} is more than train.steps = {}", s.warmup, steps),
+             "lower the warm-up, or train longer");
+    }
+    const auto decay = static_cast<int64_t>(std::ceil(s.decay_fraction * static_cast<double>(steps)));
+    if (s.kind == "wsd" && s.warmup + decay > steps) {
+      broken(
+          {"schedule.decay_fraction", "schedule.warmup", "train.steps", "schedule.kind"},
+          fmt::format(
+              "schedule.warmup = {} and schedule.decay_fraction = {} of train.steps = {} overlap: {} + {} = "
+              "{} steps",
+              s.warmup, number_text(s.decay_fraction), steps, s.warmup, decay, s.warmup + decay),
+          "lower one of the two, or train longer");
+    }
+  }
+
+  void check_text() const {
+    const Sampling& s = config_.sampling;
+    if (s.top_k > config_.model.vocab) {
+      broken({"sampling.top_k", "model.vocab"},
+             fmt::format("sampling.top_k = {} is more than model.vocab = {}", s.top_k, config_.model.vocab),
+             "0 draws from all tokens");
+    }
+    if (!s.prompt.empty() && config_.data.tokenizer == "gpt2") {
+      broken(
+          {"sampling.prompt", "data.tokenizer"},
+          "sampling.prompt is text, which this version cannot turn into tokens of data.tokenizer = \"gpt2\"",
+          "leave the prompt empty: a sample then starts a new document");
+    }
+  }
+
+  // The multiples of `unit` around x.
+  static std::string neighbours(const char* key, int64_t x, int64_t unit) {
+    const int64_t down = x / unit * unit;
+    if (down == 0) return fmt::format("for example {} = {}", key, unit);
+    return fmt::format("for example {} = {} or {}", key, down, down + unit);
+  }
+
+  // configs/gpt2-mini/adamw.json -> runs/gpt2-mini-adamw
+  std::string default_folder() const {
+    const std::filesystem::path path = std::filesystem::path(name_).lexically_normal();
+    const std::string parent = path.parent_path().filename().string(), stem = path.stem().string();
+    const bool has_name = !parent.empty() && parent != "." && parent != "..";
+    std::string out = has_name ? parent + "-" + stem : stem;
+    if (!is_utf8(out)) {  // it goes into JSON
+      for (char& c : out) c = static_cast<unsigned char>(c) < 0x80 ? c : '_';
+    }
+    for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '_' : c;
+    return "runs/" + (out.empty() ? "config" : out);
+  }
+
+  Assignment& assignment_;
+  Config& config_;
+  const std::string& name_;
+};
+
+}  // namespace
+
+void resolve(Assignment& assignment, const std::string& name) {
+  Relations(assignment, name).run();
+}
+
+}  // namespace kiln::config

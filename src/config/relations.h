@@ -1,0 +1,15 @@
+// What must hold between keys.
+#pragma once
+
+#include <string>
+
+#include "src/config/assign.h"
+
+namespace kiln::config {
+
+// Fills in what 0 or empty stands for (model.ffn, train.sequence, train.tokens_per_step, output.dir) and
+// checks that nothing required is missing and that the keys fit each other. `name`: the config's file, for
+// messages and output.dir.
+void resolve(Assignment& assignment, const std::string& name);
+
+}  // namespace kiln::config

@@ -1,0 +1,538 @@
+#include "src/config/schema.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <utility>
+
+#include "src/config/text.h"
+
+namespace kiln::config {
+namespace {
+
+template <auto kSection, auto kMember>
+Slot at(Config& config) {
+  return &((config.*kSection).*kMember);
+}
+
+constexpr double kSafeInteger = 9007199254740991;  // 2^53 - 1: what every JSON reader holds exactly
+
+constexpr Range closed(double min, double max) {
+  return {min, max, false, false};
+}
+constexpr Range below(double min, double max) {
+  return {min, max, false, true};
+}  // max is not in it
+constexpr Range above(double min, double max) {
+  return {min, max, true, false};
+}  // min is not in it
+
+constexpr int64_t kThousand = 1000, kMillion = kThousand * kThousand;
+constexpr int64_t kMostSteps = 100 * kMillion;  // times kMostStepTokens: still an int64
+constexpr int64_t kMostStepTokens = int64_t{1} << 36;
+constexpr int64_t kMostSequence = int64_t{1} << 20;
+
+// Name, place, default, unit, range | choices, sentence, what others call it, why not more.
+std::vector<Key> make_schema() {
+  const Required required;
+  const auto integer = [](int64_t x) { return Default(x); };
+  const auto text = [](const char* s) { return Default(std::string(s)); };
+  std::vector<Key> keys = {
+      {"model.family",
+       at<&Config::model, &Model::family>,
+       required,
+       "name",
+       {},
+       {"gpt2"},
+       "Architecture: gpt2 has learned positions, LayerNorm, GELU, biases and a tied output layer.",
+       "model_type architecture arch type name",
+       "this version builds GPT-2 only"},
+      {"model.layers",
+       at<&Config::model, &Model::layers>,
+       required,
+       "blocks",
+       closed(1, 1000),
+       {},
+       "Transformer blocks.",
+       "n_layer n_layers num_layers num_hidden_layers depth",
+       ""},
+      {"model.width",
+       at<&Config::model, &Model::width>,
+       required,
+       "channels",
+       closed(1, 65536),
+       {},
+       "Channels of the residual stream; a multiple of model.heads.",
+       "n_embd n_embed hidden_size d_model dim embed_dim embedding_size channels hidden",
+       ""},
+      {"model.heads",
+       at<&Config::model, &Model::heads>,
+       required,
+       "heads",
+       closed(1, 4096),
+       {},
+       "Attention heads in a block; each has model.width / model.heads channels.",
+       "n_head n_heads num_heads num_attention_heads",
+       ""},
+      {"model.ffn",
+       at<&Config::model, &Model::ffn>,
+       integer(0),
+       "channels",
+       closed(0, 1 << 20),
+       {},
+       "Inner width of the feed-forward layers; 0: four times model.width.",
+       "intermediate_size d_ff n_inner mlp_dim ffn_dim hidden_dim",
+       ""},
+      {"model.vocab",
+       at<&Config::model, &Model::vocab>,
+       required,
+       "tokens",
+       closed(2, 65536),
+       {},
+       "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2.",
+       "vocab_size vocabulary vocabulary_size n_vocab",
+       "shards hold tokens of 16 bits"},
+      {"model.vocab_multiple",
+       at<&Config::model, &Model::vocab_multiple>,
+       integer(128),
+       "tokens",
+       closed(1, 65536),
+       {},
+       "The embedding has model.vocab rows rounded up to a multiple of this; the extra rows are never "
+       "predicted.",
+       "pad_vocab_size_multiple make_vocab_size_divisible_by padded_vocab vocab_padding",
+       ""},
+      {"model.context",
+       at<&Config::model, &Model::context>,
+       required,
+       "tokens",
+       closed(1, kMostSequence),
+       {},
+       "Longest sequence that the model has positions for.",
+       "block_size n_positions n_ctx max_seq_len max_position_embeddings context_length context_size",
+       ""},
+
+      {"data.train",
+       at<&Config::data, &Data::train>,
+       required,
+       kPathUnit,
+       {},
+       {},
+       "Token shards to learn from: a path, with * and ? allowed in the file name.",
+       "train_data train_files train_bin train_shards training dataset input_bin path",
+       ""},
+      {"data.validation",
+       at<&Config::data, &Data::validation>,
+       Required{.may_be_empty = true},
+       kPathUnit,
+       {},
+       {},
+       "Token shards to validate on, written like data.train; empty: no validation.",
+       "val valid val_data val_files val_bin validation_data eval_data input_val_bin",
+       ""},
+      {"data.tokenizer",
+       at<&Config::data, &Data::tokenizer>,
+       text("bytes"),
+       "name",
+       {},
+       {"bytes", "gpt2"},
+       "What the tokens mean: bytes and end-of-text, or GPT-2's vocabulary (samples are then printed as "
+       "token ids).",
+       "tokenizer_name encoding",
+       "this version knows these two"},
+
+      {"train.steps",
+       at<&Config::train, &Train::steps>,
+       required,
+       "steps",
+       closed(1, kMostSteps),
+       {},
+       "Optimizer steps of the whole run.",
+       "max_steps num_steps n_steps iterations num_iterations max_iters train_steps total_steps",
+       ""},
+      {"train.micro_batch",
+       at<&Config::train, &Train::micro_batch>,
+       integer(8),
+       "sequences",
+       closed(1, 65536),
+       {},
+       "Sequences in one forward and backward pass; memory grows with it.",
+       "batch_size batch micro_batch_size device_batch_size per_device_train_batch_size mini_batch",
+       ""},
+      {"train.sequence",
+       at<&Config::train, &Train::sequence>,
+       integer(0),
+       "tokens",
+       closed(0, kMostSequence),
+       {},
+       "Tokens in a training sequence; 0: model.context.",
+       "sequence_length seq_length seq_len seqlen",
+       ""},
+      {"train.tokens_per_step",
+       at<&Config::train, &Train::tokens_per_step>,
+       integer(0),
+       "tokens",
+       closed(0, static_cast<double>(kMostStepTokens)),
+       {},
+       "Tokens in an optimizer step, a multiple of train.micro_batch * train.sequence: more than one such "
+       "micro-batch "
+       "is accumulated; 0: exactly one.",
+       "total_batch_size global_batch_size batch_tokens tokens_per_batch",
+       ""},
+      {"train.loss_rows",
+       at<&Config::train, &Train::loss_rows>,
+       integer(1024),
+       "tokens",
+       closed(1, kMillion),
+       {},
+       "Rows of logits that exist at a time: output layer and loss go through the tokens in chunks of this "
+       "size.",
+       "chunk_size loss_chunk",
+       ""},
+      {"train.seed",
+       at<&Config::train, &Train::seed>,
+       integer(42),
+       "number",
+       closed(0, kSafeInteger),
+       {},
+       "Decides the initial weights, the order of the data and the samples.",
+       "random_seed rng_seed",
+       ""},
+      {"train.clip",
+       at<&Config::train, &Train::clip>,
+       1.0,
+       "gradient norm",
+       closed(0, 1e6),
+       {},
+       "Gradients are scaled down to this global norm where they exceed it; 0: never.",
+       "grad_clip clip_grad gradient_clip gradient_clip_val max_grad_norm clip_norm",
+       ""},
+      {"train.precision",
+       at<&Config::train, &Train::precision>,
+       text("f32"),
+       "name",
+       {},
+       {"f32"},
+       "Number format of activations and weights.",
+       "dtype mixed_precision",
+       "this version computes in f32 only"},
+
+      {"optimizer.name",
+       at<&Config::optimizer, &Optimizer::name>,
+       text("adamw"),
+       "name",
+       {},
+       {"adamw"},
+       "Update rule: AdamW with decoupled weight decay (arXiv 1711.05101).",
+       "type kind optim",
+       "this version has AdamW only"},
+      {"optimizer.lr",
+       at<&Config::optimizer, &Optimizer::lr>,
+       6e-4,
+       "per step",
+       closed(0, 10),
+       {},
+       "Learning rate after the warm-up; the schedule multiplies it.",
+       "learning_rate max_lr base_lr peak_lr",
+       ""},
+      {"optimizer.b1",
+       at<&Config::optimizer, &Optimizer::b1>,
+       0.9,
+       "fraction",
+       below(0, 1),
+       {},
+       "What the running mean of the gradient keeps from step to step.",
+       "beta1 beta_1 adam_beta1 betas momentum",
+       ""},
+      {"optimizer.b2",
+       at<&Config::optimizer, &Optimizer::b2>,
+       0.95,
+       "fraction",
+       below(0, 1),
+       {},
+       "What the running mean of the squared gradient keeps from step to step.",
+       "beta2 beta_2 adam_beta2",
+       ""},
+      {"optimizer.eps",
+       at<&Config::optimizer, &Optimizer::eps>,
+       1e-8,
+       "gradient",
+       above(0, 1),
+       {},
+       "Added to the root of the mean squared gradient before dividing by it.",
+       "epsilon adam_eps adam_epsilon",
+       ""},
+      {"optimizer.wd",
+       at<&Config::optimizer, &Optimizer::wd>,
+       0.1,
+       "per unit of lr",
+       closed(0, 10),
+       {},
+       "Weight decay of matrices: each step takes lr * wd of the weight away; vectors do not decay.",
+       "weight_decay decay",
+       ""},
+
+      {"schedule.kind",
+       at<&Config::schedule, &Schedule::kind>,
+       text("cosine"),
+       "name",
+       {},
+       {"cosine", "linear", "wsd", "constant"},
+       "How the learning rate falls after the warm-up; wsd (warm-up, stable, decay) holds it, then falls "
+       "linearly.",
+       "lr_schedule lr_scheduler lr_scheduler_type scheduler type name decay",
+       ""},
+      {"schedule.warmup",
+       at<&Config::schedule, &Schedule::warmup>,
+       integer(0),
+       "steps",
+       closed(0, static_cast<double>(kMostSteps)),
+       {},
+       "Steps in which the learning rate rises from 0 to optimizer.lr.",
+       "warmup_steps warmup_iters num_warmup_steps warmup_iterations lr_warmup",
+       ""},
+      {"schedule.final",
+       at<&Config::schedule, &Schedule::final>,
+       0.1,
+       "fraction of lr",
+       closed(0, 1),
+       {},
+       "Learning rate at the end of the run, as a fraction of optimizer.lr.",
+       "min_lr final_lr final_lr_frac end_lr min_lr_ratio learning_rate_decay_frac",
+       ""},
+      {"schedule.decay_fraction",
+       at<&Config::schedule, &Schedule::decay_fraction>,
+       0.2,
+       "fraction of the run",
+       closed(0, 1),
+       {},
+       "The last part of the run, in which wsd lets the learning rate fall; other kinds ignore it.",
+       "decay_frac cooldown_frac cooldown_fraction warmdown_fraction",
+       ""},
+
+      {"validation.every",
+       at<&Config::validation, &Validation::every>,
+       integer(250),
+       "steps",
+       closed(0, static_cast<double>(kMostSteps)),
+       {},
+       "Steps between two validations; 0: only at the end.",
+       "eval_every eval_interval eval_steps val_every val_loss_every interval",
+       ""},
+      {"validation.tokens",
+       at<&Config::validation, &Validation::tokens>,
+       integer(65536),
+       "tokens",
+       closed(1, static_cast<double>(kMostStepTokens)),
+       {},
+       "Validation reads at most this many tokens, the same ones each time.",
+       "val_tokens eval_tokens eval_iters",
+       ""},
+
+      {"sampling.every",
+       at<&Config::sampling, &Sampling::every>,
+       integer(0),
+       "steps",
+       closed(0, static_cast<double>(kMostSteps)),
+       {},
+       "Steps between two samples of text; 0: never.",
+       "sample_every sample_interval generate_every",
+       ""},
+      {"sampling.tokens",
+       at<&Config::sampling, &Sampling::tokens>,
+       integer(256),
+       "tokens",
+       closed(1, kMillion),
+       {},
+       "Length of a sample.",
+       "sample_tokens max_new_tokens max_tokens length",
+       ""},
+      {"sampling.prompt",
+       at<&Config::sampling, &Sampling::prompt>,
+       text(""),
+       kTextUnit,
+       {},
+       {},
+       "Text that a sample continues; empty: a new document.",
+       "start prefix",
+       ""},
+      {"sampling.temperature",
+       at<&Config::sampling, &Sampling::temperature>,
+       0.8,
+       "factor",
+       closed(0, 100),
+       {},
+       "The logits are divided by it: below 1 samples are safer, above 1 wilder; 0: always the most likely "
+       "token.",
+       "temp",
+       ""},
+      {"sampling.top_k",
+       at<&Config::sampling, &Sampling::top_k>,
+       integer(0),
+       "tokens",
+       closed(0, 65536),
+       {},
+       "Only this many of the most likely tokens are drawn from; 0: all.",
+       "topk k",
+       ""},
+
+      {"checkpoint.every",
+       at<&Config::checkpoint, &Checkpoint::every>,
+       integer(0),
+       "steps",
+       closed(0, static_cast<double>(kMostSteps)),
+       {},
+       "Steps between two checkpoints; 0: only at the end.",
+       "checkpoint_every save_every save_interval save_steps checkpoint_interval interval",
+       ""},
+      {"checkpoint.keep",
+       at<&Config::checkpoint, &Checkpoint::keep>,
+       integer(2),
+       "checkpoints",
+       closed(1, kThousand),
+       {},
+       "The newest checkpoints stay, this many; older ones are removed.",
+       "save_total_limit keep_last max_to_keep",
+       ""},
+
+      {"output.dir",
+       at<&Config::output, &Output::dir>,
+       text(""),
+       kPathUnit,
+       {},
+       {},
+       "Folder of the run: metrics, checkpoints, resolved config; empty: runs/ and the config's folder and "
+       "name.",
+       "out_dir output_dir log_dir run_dir save_dir path",
+       ""},
+
+      {"device.kind",
+       at<&Config::device, &DeviceOptions::kind>,
+       text("cpu"),
+       "name",
+       {},
+       {"cpu"},
+       "Where the run computes.",
+       "type name device backend accelerator",
+       "this version computes on the CPU only"},
+      {"device.threads",
+       at<&Config::device, &DeviceOptions::threads>,
+       integer(0),
+       "threads",
+       closed(0, 4096),
+       {},
+       "CPU threads; 0: as many as the process may run on.",
+       "num_threads n_threads num_workers omp_num_threads",
+       ""},
+      {"device.isa",
+       at<&Config::device, &DeviceOptions::isa>,
+       text("auto"),
+       "name",
+       {},
+       {"auto", "baseline", "avx2", "avx512"},
+       "Instruction set of the CPU kernels; auto: the best one that the processor has.",
+       "instruction_set simd arch",
+       ""},
+      {"device.arena",
+       at<&Config::device, &DeviceOptions::arena>,
+       text("slab"),
+       "name",
+       {},
+       {"slab", "discrete"},
+       "One allocation for all tensors, or one for each, so that sanitizers see an overrun.",
+       "allocator memory",
+       ""},
+  };
+  return keys;
+}
+
+void store(const Slot& slot, const Default& value) {
+  std::visit(
+      [](auto* place, const auto& x) {
+        using Place = std::remove_pointer_t<decltype(place)>;
+        using Value = std::remove_cvref_t<decltype(x)>;
+        if constexpr (std::is_same_v<Value, std::string> == std::is_same_v<Place, std::string> &&
+                      !std::is_same_v<Value, Required>) {
+          *place = static_cast<Place>(x);
+        }
+      },
+      slot, value);
+}
+
+}  // namespace
+
+bool Key::must_not_be_empty() const {
+  const auto* required = std::get_if<Required>(&fallback);
+  return required && !required->may_be_empty;
+}
+
+bool Key::is_text() const {
+  Config config;
+  return std::holds_alternative<std::string*>(slot(config));
+}
+
+bool Key::is_integer() const {
+  Config config;
+  const Slot place = slot(config);
+  return std::holds_alternative<int64_t*>(place) || std::holds_alternative<uint64_t*>(place);
+}
+
+const std::vector<Key>& schema() {
+  static const std::vector<Key> keys = make_schema();
+  return keys;
+}
+
+const std::vector<std::string>& sections() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> out;
+    for (const Key& key : schema()) {
+      if (out.empty() || out.back() != key.section()) out.emplace_back(key.section());
+    }
+    return out;
+  }();
+  return names;
+}
+
+const Key* find_key(std::string_view name) {
+  for (const Key& key : schema()) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+std::vector<const Key*> keys_of(std::string_view section) {
+  std::vector<const Key*> keys;
+  for (const Key& key : schema()) {
+    if (key.section() == section) keys.push_back(&key);
+  }
+  return keys;
+}
+
+Config defaults() {
+  Config config;
+  for (const Key& key : schema()) store(key.slot(config), key.fallback);
+  return config;
+}
+
+std::string number_text(double x) {
+  // 2^63 bounds what a cast to int64 may hold; integers of the schema are far below.
+  if (std::floor(x) == x && std::abs(x) < 1e15) return fmt::format("{}", static_cast<int64_t>(x));
+  return fmt::format("{}", x);
+}
+
+std::string range_text(const Key& key, std::string_view name) {
+  if (!key.choices.empty()) return either(key.choices);
+  if (key.is_text()) return key.must_not_be_empty() ? "not empty" : "any " + key.unit;
+  return fmt::format("{} {} {} {} {}", number_text(key.range.min), key.range.min_open ? "<" : "<=", name,
+                     key.range.max_open ? "<" : "<=", number_text(key.range.max));
+}
+
+std::string default_text(const Key& key) {
+  if (key.is_required()) return "required";
+  if (const auto* integer = std::get_if<int64_t>(&key.fallback)) return fmt::format("{}", *integer);
+  if (const auto* number = std::get_if<double>(&key.fallback)) return number_text(*number);
+  const auto& text = std::get<std::string>(key.fallback);
+  return text.empty() ? "(empty)" : text;
+}
+
+}  // namespace kiln::config

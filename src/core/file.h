@@ -1,0 +1,36 @@
+// Files: whole-file reads, atomic writes, read-only mappings. Every failure throws Error(ExitCode::data) with the path
+// and the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kiln {
+
+std::string read_file(const std::filesystem::path& path);
+
+// Writes under a temporary name in the same folder, syncs, renames, syncs the folder: after a crash the path holds
+// either the old or the new content, never a mixture.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+void sync_file(const std::filesystem::path& path);
+void sync_directory(const std::filesystem::path& path);
+
+// A read-only memory mapping of a whole file; move-only. An empty file maps to an empty span.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace kiln

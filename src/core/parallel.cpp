@@ -1,0 +1,108 @@
+#include "src/core/parallel.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "src/core/error.h"
+
+namespace kiln {
+namespace {
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+constexpr int kSpins = 2000;   // some 20-60 us of pause instructions: longer than the gap between two kernels
+constexpr int kYields = 200;   // then let others run, still without a system call to sleep
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  require(threads >= 1, "a thread pool needs at least one thread");
+  workers_.reserve(static_cast<size_t>(threads - 1));
+  for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { worker_loop(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+    generation_++;
+  }
+  wake_.notify_all();
+  for (auto& t : workers_) t.join();
+}
+
+void ThreadPool::work(const Job& job, int worker) {
+  try {
+    for (;;) {
+      const int64_t begin = next_.fetch_add(job.grain);
+      if (begin >= job.n) return;
+      job.body(begin, std::min(begin + job.grain, job.n), worker);
+    }
+  } catch (...) {
+    next_ = job.n;  // nobody starts another chunk
+    std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::current_exception();
+  }
+}
+
+void ThreadPool::worker_loop(int worker) {
+  uint64_t seen = 0;
+  for (;;) {
+    int waits = 0;
+    while (generation_.load() == seen) {
+      if (waits < kSpins) {
+        pause_briefly();
+      } else if (waits < kSpins + kYields) {
+        std::this_thread::yield();
+      } else {
+        std::unique_lock lock(mutex_);
+        sleeping_++;
+        wake_.wait(lock, [&] { return generation_.load() != seen; });
+        sleeping_--;
+      }
+      waits++;
+    }
+    seen = generation_.load();
+    if (stop_) return;
+    work(*job_, worker);
+    running_--;
+  }
+}
+
+void ThreadPool::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body) {
+  if (n <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  if (n <= grain || workers_.empty()) {
+    for (int64_t begin = 0; begin < n; begin += grain) body(begin, std::min(begin + grain, n), 0);
+    return;
+  }
+  const Job job{n, grain, body};
+  job_ = &job;
+  next_ = 0;
+  running_ = static_cast<int>(workers_.size());
+  generation_++;
+  // A worker counts itself as sleeping while it holds the mutex and before it looks at the generation, so either this
+  // load sees it or it sees the new generation.
+  if (sleeping_.load() > 0) {
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+  work(job, 0);
+  for (int waits = 0; running_.load() > 0; waits++) {
+    if (waits < kSpins) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+  job_ = nullptr;
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+}  // namespace kiln

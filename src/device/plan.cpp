@@ -1,0 +1,120 @@
+#include "src/device/plan.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "src/core/error.h"
+
+namespace kiln {
+namespace {
+
+size_t aligned(size_t bytes) { return (bytes + Plan::kAlignment - 1) / Plan::kAlignment * Plan::kAlignment; }
+
+bool meet(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+
+// First fit, largest buffer first: the classic heuristic for packing intervals; ties keep the order of addition.
+size_t place_category(const std::vector<PlanEntry>& entries, std::vector<size_t> ids, size_t base,
+                      std::vector<size_t>& offsets) {
+  std::stable_sort(ids.begin(), ids.end(), [&](size_t a, size_t b) { return entries[a].bytes > entries[b].bytes; });
+  std::vector<size_t> placed;
+  size_t height = 0;
+  for (size_t id : ids) {
+    std::vector<std::pair<size_t, size_t>> taken;  // begin, end of buffers alive at the same time
+    for (size_t other : placed) {
+      if (meet(entries[id].lifetime, entries[other].lifetime)) {
+        taken.emplace_back(offsets[other], offsets[other] + aligned(entries[other].bytes));
+      }
+    }
+    std::sort(taken.begin(), taken.end());
+    size_t at = base;
+    for (const auto& [begin, end] : taken) {
+      if (at + aligned(entries[id].bytes) <= begin) break;
+      at = std::max(at, end);
+    }
+    offsets[id] = at;
+    placed.push_back(id);
+    height = std::max(height, at - base + aligned(entries[id].bytes));
+  }
+  return height;
+}
+
+}  // namespace
+
+std::string_view name_of(Category category) {
+  static constexpr std::string_view kNames[kCategories] = {
+      "parameters",      "master weights", "packed weights", "gradients",
+      "optimizer state", "activations",    "batches",        "workspace"};
+  return kNames[static_cast<size_t>(category)];
+}
+
+BufferId Plan::add(std::string name, Category category, size_t bytes, Lifetime lifetime) {
+  require(lifetime.first <= lifetime.last, "a buffer's lifetime ends before it begins");
+  entries_.push_back({std::move(name), category, bytes, lifetime});
+  return static_cast<BufferId>(entries_.size() - 1);
+}
+
+Plan::Layout Plan::layout() const {
+  Layout layout;
+  layout.offsets.resize(entries_.size());
+  for (int c = 0; c < kCategories; c++) {
+    std::vector<size_t> ids;
+    for (size_t i = 0; i < entries_.size(); i++) {
+      if (entries_[i].category == static_cast<Category>(c)) ids.push_back(i);
+    }
+    layout.category_bytes[c] = place_category(entries_, std::move(ids), layout.total_bytes, layout.offsets);
+    layout.total_bytes += layout.category_bytes[c];
+  }
+  return layout;
+}
+
+Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) {
+  require(device.kind == DeviceKind::cpu, "this build allocates CPU memory only");
+  const Plan::Layout layout = plan.layout();
+  const auto& entries = plan.entries();
+  pointers_.resize(entries.size(), nullptr);
+  if (mode == ArenaMode::discrete) {
+    // From the heap, where sanitizers put red zones around each buffer.
+    for (size_t i = 0; i < entries.size(); i++) {
+      if (entries[i].bytes == 0) continue;
+      pointers_[i] = ::operator new(entries[i].bytes, std::align_val_t{Plan::kAlignment});
+      std::memset(pointers_[i], 0, entries[i].bytes);
+      allocated_bytes_ += entries[i].bytes;
+    }
+    return;
+  }
+  if (layout.total_bytes == 0) return;
+  // One mapping: it starts as zeros, and pages that are never touched cost nothing.
+  void* slab = ::mmap(nullptr, layout.total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (slab == MAP_FAILED) {
+    throw Error(ExitCode::failure, fmt::format("out of memory: the plan of this run needs\n{}", describe(layout)),
+                "lower train.micro_batch (activations) or the size of the model (everything else)");
+  }
+  slab_ = slab;
+  allocated_bytes_ = layout.total_bytes;
+  for (size_t i = 0; i < entries.size(); i++) {
+    if (entries[i].bytes) pointers_[i] = static_cast<char*>(slab_) + layout.offsets[i];
+  }
+}
+
+Arena::~Arena() {
+  if (slab_) {
+    ::munmap(slab_, allocated_bytes_);
+    return;
+  }
+  for (void* p : pointers_) ::operator delete(p, std::align_val_t{Plan::kAlignment});
+}
+
+std::string describe(const Plan::Layout& layout) {
+  std::string text;
+  for (int c = 0; c < kCategories; c++) {
+    if (layout.category_bytes[c] == 0) continue;
+    text += fmt::format("  {:<16} {:>10.2f} MiB\n", name_of(static_cast<Category>(c)),
+                        static_cast<double>(layout.category_bytes[c]) / (1 << 20));
+  }
+  return text + fmt::format("  {:<16} {:>10.2f} MiB", "total", static_cast<double>(layout.total_bytes) / (1 << 20));
+}
+
+}  // namespace kiln

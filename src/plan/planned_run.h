@@ -1,0 +1,45 @@
+// A config turned into everything a run consists of, planned to the byte before anything is allocated.
+#pragma once
+
+#include <memory>
+
+#include "models/model.h"
+#include "optim/gradient_norm.h"
+#include "optim/optimizer_set.h"
+#include "src/config/config.h"
+#include "src/device/context.h"
+
+namespace kiln::plan {
+
+struct PlannedRun {
+  Plan plan;
+  models::BatchShape shape;
+  int64_t vocab = 0, padded_vocab = 0;
+  int64_t micro_batches = 1;  // per step and rank
+  std::unique_ptr<models::Model> model;
+  std::unique_ptr<optim::OptimizerSet> optimizers;
+  std::unique_ptr<optim::GradientNorm> gradient_norm;
+
+  // Counted from the kernel calls themselves: multiply-adds of linear layers and causal attention, times two.
+  double forward_flops = 0;   // of one micro-batch
+  double training_flops = 0;  // of one micro-batch, forward and backward
+
+  // Filled by bind().
+  int32_t* tokens = nullptr;   // (B, T)
+  int32_t* targets = nullptr;  // (B, T)
+  float* losses = nullptr;     // (B, T)
+  float* logits = nullptr;     // (padded vocab), of one position
+  int32_t* candidates = nullptr;    // (V), scratch for drawing a token
+  int64_t* token_counts = nullptr;  // (V), scratch for validation
+  Workspace workspace;
+
+  void bind(const Arena& arena);
+
+  BufferId tokens_id = -1, targets_id = -1, losses_id = -1, logits_id = -1, candidates_id = -1,
+           token_counts_id = -1, workspace_id = -1;
+};
+
+// Needs no memory to speak of and touches no device.
+PlannedRun plan_run(const config::Config& config, const Device& device);
+
+}  // namespace kiln::plan

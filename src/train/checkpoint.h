@@ -1,0 +1,63 @@
+// Checkpoints: folders `<run>/checkpoints/step_00000123` with model.safetensors (fp32 masters),
+// optimizer.safetensors (every state tensor) and manifest.json, which holds the rest and the sizes of the
+// other two and is written last.
+//
+// A checkpoint appears under its name by one rename of a folder whose every file is on disk, so whatever
+// instruction a run dies at, a folder with that name is complete. Names that begin with ".tmp-" are
+// unfinished or half deleted; a
+// ".old-" is a complete checkpoint that is being replaced by another of the same step. One process writes at
+// a time.
+//
+// Failures throw Error(ExitCode::data) that names the file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "optim/optimizer_set.h"
+#include "src/core/log.h"
+#include "src/device/parameters.h"
+
+namespace kiln::train {
+
+// What resuming needs besides tensors. Random numbers are counter-based: the seed, in the config, is all
+// their state.
+struct CheckpointState {
+  int64_t step = 0;         // steps taken, skipped ones included
+  int64_t optimizer_t = 0;  // steps that updated something
+  int64_t samples = 0;      // sequences drawn from the sampler
+  std::string config_json;  // the resolved config
+};
+
+// Writes a checkpoint and returns its folder; first it removes what an earlier crash left. Tensors go from
+// their memory to the file: no allocation exceeds 64 KiB (as long as the config's text does not). After an
+// error the older checkpoints are there as before, and the space that the new one took is free again.
+std::filesystem::path save_checkpoint(const std::filesystem::path& run, const CheckpointState& state,
+                                      const ParameterTable& parameters,
+                                      const optim::OptimizerSet& optimizers);
+
+using Warn = std::function<void(const std::string&)>;
+
+// The newest complete checkpoint; none if there is none. A folder whose manifest is missing or broken, or
+// whose files are missing or of another size, is passed over with a warning that says why. Changes nothing on
+// disk.
+std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& run,
+                                                            const Warn& warn = log_warning);
+
+// Reads a checkpoint into parameters and optimizer state, both bound. Everything is checked first - the same
+// names, shapes and types on both sides, nothing missing, nothing left over - so after an error no number has
+// changed.
+CheckpointState load_checkpoint(const std::filesystem::path& folder, ParameterTable& parameters,
+                                optim::OptimizerSet& optimizers);
+
+// Only the manifest, checked against the sizes of the files.
+CheckpointState read_manifest(const std::filesystem::path& folder);
+
+// Removes all checkpoints older than the newest `keep` (>= 1) complete ones. What cannot be removed stays,
+// with a warning that says why.
+void prune_checkpoints(const std::filesystem::path& run, int64_t keep, const Warn& warn = log_warning);
+
+}  // namespace kiln::train

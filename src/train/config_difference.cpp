@@ -1,0 +1,44 @@
+#include "src/train/config_difference.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace kiln::train {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array<std::string_view, 5> kFreeSections = {"validation", "sampling", "checkpoint", "output", "device"};
+
+bool is_free(const std::string& pointer) {
+  for (std::string_view section : kFreeSections) {
+    if (pointer.starts_with(fmt::format("/{}/", section))) return true;
+  }
+  return false;
+}
+
+std::string dotted(std::string pointer) {
+  for (char& c : pointer) c = c == '/' ? '.' : c;
+  return pointer.substr(1);
+}
+
+}  // namespace
+
+std::vector<std::string> meaningful_differences(const std::string& old_json, const std::string& new_json) {
+  const json before = json::parse(old_json).flatten(), after = json::parse(new_json).flatten();
+  std::vector<std::string> differences;
+  for (const auto& [key, value] : after.items()) {
+    if (is_free(key)) continue;
+    const json old_value = before.contains(key) ? before[key] : json("(absent)");
+    if (old_value != value) differences.push_back(fmt::format("{}: {} -> {}", dotted(key), old_value.dump(), value.dump()));
+  }
+  for (const auto& [key, value] : before.items()) {
+    if (!is_free(key) && !after.contains(key)) differences.push_back(fmt::format("{}: {} -> (absent)", dotted(key), value.dump()));
+  }
+  return differences;
+}
+
+}  // namespace kiln::train

@@ -1,0 +1,16 @@
+// The block of facts that a run prints before its first step.
+#pragma once
+
+#include <string>
+
+#include "data/dataset.h"
+#include "src/config/config.h"
+#include "src/plan/planned_run.h"
+
+namespace kiln::train {
+
+// Parameter table, planned memory by category, device, data, optimizer routing, and the formula behind MFU.
+std::string startup_text(const config::Config& config, const plan::PlannedRun& run, const Device& device,
+                         const data::Dataset& training, const data::Dataset* validation, double gemm_peak_gflops);
+
+}  // namespace kiln::train

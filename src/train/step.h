@@ -1,0 +1,34 @@
+// One optimizer step: micro-batches forward and backward, the sum over ranks, clipping, the update.
+#pragma once
+
+#include "data/dataset.h"
+#include "data/sampler.h"
+#include "src/dist/communicator.h"
+#include "src/plan/planned_run.h"
+
+namespace kiln::train {
+
+// Where a run stands; with the parameters and the optimizer's state, all that a checkpoint must hold.
+struct Position {
+  int64_t step = 0;         // steps taken, skipped ones included: the schedule follows it
+  int64_t optimizer_t = 0;  // steps that updated something
+  int64_t samples = 0;      // sequences drawn from the sampler, all ranks together
+};
+
+struct StepResult {
+  double loss;           // mean nats a token over the whole batch
+  double gradient_norm;  // before clipping; not finite: the step was skipped
+  bool skipped;
+};
+
+struct StepOptions {
+  double clip;           // 0: no clipping
+  double lr_multiplier;  // of the schedule
+};
+
+// Advances `position`. A non-finite gradient norm skips the update on every rank: parameters and optimizer state stay,
+// data position and schedule move on.
+StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset, data::Sampler& sampler,
+                      dist::Communicator& ranks, const StepOptions& options, Position& position);
+
+}  // namespace kiln::train

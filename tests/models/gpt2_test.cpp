@@ -1,0 +1,231 @@
+// What must hold of GPT-2 whatever its numbers: chunks, batch sizes, accumulation, threads, causality,
+// derivatives.
+#include <algorithm>
+#include <functional>
+#include <iostream>
+#include <utility>
+
+#include "tests/models/harness.h"
+
+namespace kiln::models {
+namespace {
+
+class Gpt2Test : public testing::TestWithParam<ArenaMode> {
+ protected:
+  Gpt2Test() : file_(fixture("gpt2_tiny.safetensors")) {
+    tokens_ = values<int32_t>(file_, "tokens");
+    targets_ = values<int32_t>(file_, "targets");
+  }
+
+  std::unique_ptr<Bench> bench(const BatchShape& batch = tiny_batch(), int threads = 2) {
+    auto bench = std::make_unique<Bench>(tiny_shape(), batch, BenchOptions{threads, GetParam()});
+    load_parameters(*bench, file_);
+    return bench;
+  }
+
+  SafetensorsFile file_;
+  std::vector<int32_t> tokens_, targets_;  // (3, 37)
+};
+INSTANTIATE_TEST_SUITE_P(Arena, Gpt2Test, testing::Values(ArenaMode::slab, ArenaMode::discrete), arena_name);
+
+// Two orders of the same sums of at most 111 rows: errors of sqrt(111) 2^-24 each, magnified tenfold on the
+// way back.
+constexpr double kSameSums = 2 * 10.5 * 10 * 0x1p-24;
+
+TEST_P(Gpt2Test, ChunksOfTheHeadDoNotMatter) {
+  auto whole = bench();
+  const std::vector<float> losses = whole->forward_backward(tokens_, targets_, 3, 37, 0.01f);
+  for (int64_t loss_rows : {100, 37, 7}) {
+    BatchShape batch = tiny_batch();
+    batch.loss_rows = loss_rows;
+    auto chunked = bench(batch);
+    EXPECT_LT(difference(chunked->forward_backward(tokens_, targets_, 3, 37, 0.01f), losses).max, kSameSums);
+    EXPECT_LT(difference(chunked->gradients(), whole->gradients()).norm, kSameSums) << loss_rows;
+  }
+}
+
+TEST_P(Gpt2Test, BatchesSmallerThanPlanned) {
+  BatchShape large{.B = 5, .T = 41, .loss_rows = 64, .training = true};
+  auto planned_larger = bench(large);
+  for (const auto& [B, T] : {std::pair<int64_t, int64_t>{3, 37}, {1, 37}, {3, 11}, {2, 1}, {1, 1}, {5, 22}}) {
+    const std::vector<int32_t> tokens = random_tokens(B * T, 67, 1), targets = random_tokens(B * T, 67, 2);
+    auto exact = bench({.B = B, .T = T, .loss_rows = 64, .training = true});
+    const std::vector<float> losses = exact->forward_backward(tokens, targets, B, T, 0.1f);
+    planned_larger->zero_gradients();
+    EXPECT_EQ(planned_larger->forward_backward(tokens, targets, B, T, 0.1f), losses);
+    EXPECT_EQ(planned_larger->gradients(), exact->gradients());
+    EXPECT_EQ(planned_larger->forward(tokens, targets, B, T), losses);
+  }
+  EXPECT_THROW(planned_larger->forward(random_tokens(6, 67, 1), random_tokens(6, 67, 2), 6, 1), Error);
+  EXPECT_THROW(planned_larger->forward(random_tokens(42, 67, 1), random_tokens(42, 67, 2), 1, 42), Error);
+}
+
+// Planned without training, buffers are shared between layers; the losses are the same.
+TEST_P(Gpt2Test, ForwardOnly) {
+  BatchShape batch = tiny_batch();
+  const std::vector<float> expected = bench(batch)->forward(tokens_, targets_, 3, 37);
+  batch.training = false;
+  auto forward_only = bench(batch);
+  EXPECT_EQ(forward_only->forward(tokens_, targets_, 3, 37), expected);
+  EXPECT_THROW(forward_only->forward_backward(tokens_, targets_, 3, 37, 1.0f), Error);
+}
+
+TEST_P(Gpt2Test, GradientsAccumulate) {
+  const std::vector<int32_t> other_tokens = random_tokens(2 * 29, 67, 1),
+                             other_targets = random_tokens(2 * 29, 67, 2);
+  auto first = bench(), second = bench(), both = bench();
+  first->forward_backward(tokens_, targets_, 3, 37, 0.01f);
+  second->forward_backward(other_tokens, other_targets, 2, 29, 0.02f);
+  both->forward_backward(tokens_, targets_, 3, 37, 0.01f);
+  both->forward_backward(other_tokens, other_targets, 2, 29, 0.02f);
+  std::vector<float> sum = first->gradients();
+  const std::vector<float> more = second->gradients();
+  for (size_t i = 0; i < sum.size(); i++) sum[i] += more[i];
+  EXPECT_LT(difference(both->gradients(), sum).norm, kSameSums);
+}
+
+TEST_P(Gpt2Test, GradientsScale) {
+  auto one = bench(), two = bench();
+  one->forward_backward(tokens_, targets_, 3, 37, 0.01f);
+  two->forward_backward(tokens_, targets_, 3, 37, 0.02f);  // twice as much: exact in binary
+  std::vector<float> doubled = one->gradients();
+  for (float& g : doubled) g *= 2;
+  EXPECT_LT(difference(two->gradients(), doubled).norm, kSameSums);
+}
+
+TEST_P(Gpt2Test, SameBitsForAnyNumberOfThreads) {
+  BatchShape batch = tiny_batch();
+  batch.loss_rows = 50;
+  auto reference = bench(batch, 1);
+  const std::vector<float> losses = reference->forward_backward(tokens_, targets_, 3, 37, 0.01f);
+  for (int threads : {1, 2, 3}) {
+    auto other = bench(batch, threads);
+    EXPECT_EQ(other->forward_backward(tokens_, targets_, 3, 37, 0.01f), losses) << threads << " threads";
+    EXPECT_EQ(other->gradients(), reference->gradients()) << threads << " threads";
+  }
+}
+
+// A token changes the losses from its own position on, and no others, and none of the other sequences.
+TEST_P(Gpt2Test, Causal) {
+  auto model = bench();
+  const std::vector<float> before = model->forward(tokens_, targets_, 3, 37);
+  for (int64_t position : {0, 1, 17, 36}) {
+    std::vector<int32_t> changed = tokens_;
+    const int64_t at = 37 + position;  // in the second sequence
+    changed[at] = (changed[at] + 1) % 67;
+    const std::vector<float> after = model->forward(changed, targets_, 3, 37);
+    for (int64_t i = 0; i < 3 * 37; i++) {
+      const bool may_change = i >= at && i < 2 * 37 && targets_[i] >= 0;
+      EXPECT_EQ(before[i] != after[i], may_change) << "position " << position << ", loss " << i;
+    }
+  }
+}
+
+// Buffers that share memory by their lifetimes compute what buffers of their own compute; the shapes make the
+// layout put different neighbours together.
+TEST(Gpt2Memory, SharingChangesNothing) {
+  const std::vector<int32_t> tokens = random_tokens(2 * 19, 67, 1), targets = random_tokens(2 * 19, 67, 2);
+  for (int64_t layers : {1, 2, 4}) {
+    for (int64_t ffn : {8, 24, 72, 96, 136, 192, 400}) {
+      for (int64_t loss_rows : {3, 38}) {
+        const ModelShape shape{.layers = layers,
+                               .width = 48,
+                               .heads = 2,
+                               .ffn = ffn,
+                               .vocab = 67,
+                               .padded_vocab = 96,
+                               .context = 19};
+        BatchShape batch{.B = 2, .T = 19, .loss_rows = loss_rows, .training = true};
+        Bench discrete(shape, batch, {.arena = ArenaMode::discrete}), slab(shape, batch);
+        discrete.model->initialise(discrete.context, 1);
+        slab.model->initialise(slab.context, 1);
+        const std::vector<float> losses = discrete.forward_backward(tokens, targets, 2, 19, 1.0f);
+        const std::string what = fmt::format("{} layers, ffn {}, loss_rows {}", layers, ffn, loss_rows);
+        EXPECT_EQ(slab.forward_backward(tokens, targets, 2, 19, 1.0f), losses) << what;
+        EXPECT_EQ(slab.gradients(), discrete.gradients()) << what;
+        batch.training = false;
+        Bench forward_only(shape, batch);
+        forward_only.model->initialise(forward_only.context, 1);
+        EXPECT_EQ(forward_only.forward(tokens, targets, 2, 19), losses) << what;
+      }
+    }
+  }
+}
+
+// Directional derivatives of the mean loss f by differences, D2(h) = (f(h) - f(-h)) / 2h and, of fourth
+// order, D4 = (4 D2(h) - D2(2h)) / 3. Each f carries rounding errors of at most some delta: the loss of a
+// token is a difference of numbers up to the largest logit, here below 16, that 40 operations rounded, which
+// adds like sqrt(40) 16 2^-24 = 6e-6 in a single token; they do not all agree in sign over 100 tokens, so
+// delta = 2e-6 for the mean. D4 therefore is off by at most 1.5 delta / h of rounding, and by less than |D4 -
+// D2(h)|, the truncation error of the lower order.
+struct Derivative {
+  double value, error;
+};
+Derivative differentiate(const std::function<double(double)>& f, double h) {
+  constexpr double kDelta = 2e-6;
+  const double near = (f(h) - f(-h)) / (2 * h), far = (f(2 * h) - f(-2 * h)) / (4 * h);
+  const double value = (4 * near - far) / 3;
+  return {value, 1.5 * kDelta / h + std::abs(value - near)};
+}
+
+TEST_P(Gpt2Test, NumericGradient) {
+  auto model = bench();
+  const auto counted = std::count_if(targets_.begin(), targets_.end(), [](int32_t t) { return t >= 0; });
+  model->forward_backward(tokens_, targets_, 3, 37, 1.0f / static_cast<float>(counted));
+  std::vector<std::vector<float>> start;
+  for (const Parameter& p : model->parameters().all()) start.emplace_back(p.master, p.master + p.elements());
+
+  // Along a random direction through the parameters that take part, `kLength` far: that is where, in the
+  // directions that curve most, truncation and rounding are about equal. In few dimensions less than that
+  // stays well inside the scale of a parameter.
+  double worst = 0;
+  const auto check = [&](const std::string& what, const auto& takes_part, uint64_t stream) {
+    constexpr double kLength = 0.3, kLargest = 0.01;
+    const Random random(11, stream);
+    double slope = 0, squared = 0;
+    uint64_t index = 0;
+    std::vector<std::vector<double>> direction;
+    for (const Parameter& p : model->parameters().all()) {
+      std::vector<double> d(p.elements(), 0.0);
+      if (takes_part(p)) {
+        for (int64_t i = 0; i < p.elements(); i++) {
+          d[i] = random.normal(index++);
+          slope += d[i] * p.gradient[i];
+          squared += static_cast<double>(p.gradient[i]) * p.gradient[i];
+        }
+      }
+      direction.push_back(std::move(d));
+    }
+    const Derivative numeric = differentiate(
+        [&](double step) {
+          for (size_t k = 0; k < start.size(); k++) {
+            Parameter& p = model->parameters().all()[k];
+            for (int64_t i = 0; i < p.elements(); i++) {
+              p.master[i] = static_cast<float>(start[k][i] + step * direction[k][i]);
+            }
+          }
+          model->parameters().bump_versions();
+          double sum = 0;
+          for (float loss : model->forward(tokens_, targets_, 3, 37)) sum += loss;
+          return sum / static_cast<double>(counted);
+        },
+        std::min(kLargest, kLength / std::sqrt(static_cast<double>(index))));
+    const double typical = std::sqrt(squared);  // of the slope along a random direction
+    EXPECT_NEAR(slope, numeric.value, numeric.error) << what;
+    EXPECT_LT(numeric.error, 0.02 * typical) << what << ": too coarse to find an error";
+    worst = std::max(worst, std::abs(slope - numeric.value) / typical);
+  };
+  for (uint64_t stream = 0; stream < 4; stream++) {
+    check(
+        "everything", [](const Parameter&) { return true; }, stream);
+  }
+  for (size_t k = 0; k < start.size(); k++) {
+    const std::string name = model->parameters().all()[k].name;
+    check(
+        name, [&](const Parameter& p) { return p.name == name; }, 100 + k);
+  }
+  std::cout << "largest difference of numeric gradients, relative to the usual slope: " << worst << "\n";
+}
+
+}  // namespace
+}  // namespace kiln::models

@@ -1,0 +1,169 @@
+// GPT-2 against PyTorch in float64 (tests/fixtures, made by scripts/make-fixtures).
+#include <algorithm>
+#include <iostream>
+
+#include "tests/models/harness.h"
+
+namespace kiln::models {
+namespace {
+
+// What fp32 may differ from fp64: each of some 12 L + 4 = 40 operations in a row rounds to 2^-24 relative to
+// its largest summand and sums of length n <= 192 add errors like sqrt(n) 2^-24; attention and norms have
+// condition numbers of some ten here. Together 40 * sqrt(192) * 10 * 2^-24 = 3e-4 if all worked in one
+// direction, 5e-5 as a random walk.
+constexpr double kGradientTolerance = 1e-4;
+// Losses and logits have the forward pass only behind them, half of the operations.
+constexpr double kForwardTolerance = 5e-5;
+
+class TorchTest : public testing::TestWithParam<ArenaMode> {};
+INSTANTIATE_TEST_SUITE_P(Arena, TorchTest, testing::Values(ArenaMode::slab, ArenaMode::discrete), arena_name);
+
+// One pass over the fixture's batch against the fixture's numbers.
+void compare(Bench& bench, const std::string& what) {
+  const SafetensorsFile file = fixture("gpt2_tiny.safetensors");
+  const std::vector<int32_t> tokens = values<int32_t>(file, "tokens"),
+                             targets = values<int32_t>(file, "targets");
+  load_parameters(bench, file);
+  const std::vector<float> losses =
+      bench.forward_backward(tokens, targets, 3, 37, values<float>(file, "scale")[0]);
+  const Difference of_losses = difference(losses, values<float>(file, "losses"));
+  EXPECT_LT(of_losses.max, kForwardTolerance);
+  for (size_t i = 0; i < targets.size(); i++) {
+    if (targets[i] < 0) EXPECT_EQ(losses[i], 0.0f);
+  }
+  EXPECT_EQ(bench.forward(tokens, targets, 3, 37), losses);
+  Difference worst;
+  for (const Parameter& p : bench.parameters().all()) {
+    const std::vector<float> expected = values<float>(file, "grad/" + p.name);
+    const Difference d = difference(p.gradient, expected.data(), expected.size());
+    EXPECT_LT(d.norm, kGradientTolerance) << p.name;
+    EXPECT_LT(d.max, kGradientTolerance) << p.name;
+    worst = {std::max(worst.norm, d.norm), std::max(worst.max, d.max)};
+    for (int64_t i = static_cast<int64_t>(expected.size()); i < p.elements(); i++) {
+      EXPECT_EQ(p.gradient[i], 0.0f) << "padding of " << p.name;
+    }
+  }
+  std::cout << what << ": losses " << of_losses.max << ", gradients " << worst.norm << " (norm), "
+            << worst.max << " (largest element)\n";
+}
+
+TEST_P(TorchTest, LossesAndGradients) {
+  for (int64_t loss_rows :
+       {111, 1000, 40, 1}) {  // one chunk, one that is not filled, a ragged last one, single rows
+    BatchShape batch = tiny_batch();
+    batch.loss_rows = loss_rows;
+    Bench bench(tiny_shape(), batch, {.arena = GetParam()});
+    compare(bench, fmt::format("loss_rows {}", loss_rows));
+  }
+}
+
+TEST_P(TorchTest, EveryInstructionSet) {
+  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    if (isa > best_isa()) continue;
+    Bench bench(tiny_shape(), tiny_batch(), {.arena = GetParam(), .isa = std::string(name_of(isa))});
+    compare(bench, std::string(name_of(isa)));
+  }
+}
+
+TEST_P(TorchTest, NextTokenLogits) {
+  const SafetensorsFile file = fixture("gpt2_tiny.safetensors");
+  const std::vector<int32_t> tokens = values<int32_t>(file, "tokens");
+  const std::vector<float> expected = values<float>(file, "logits");
+  BatchShape forward_only = tiny_batch();
+  forward_only.training = false;
+  for (const BatchShape& batch : {tiny_batch(), forward_only}) {
+    Bench bench(tiny_shape(), batch, {.arena = GetParam()});
+    load_parameters(bench, file);
+    const size_t V = static_cast<size_t>(bench.shape.vocab);
+    size_t i = 0;
+    for (int64_t row : values<int32_t>(file, "logit_rows")) {
+      const int64_t b = row / 37, t = row % 37;
+      const std::vector<int32_t> sequence(tokens.begin() + b * 37, tokens.begin() + (b + 1) * 37);
+      for (int64_t T : {int64_t{37}, t + 1}) {  // what follows the position changes nothing
+        const std::vector<float> logits = bench.next_token_logits(sequence, T, t);
+        EXPECT_LT(difference(logits.data(), &expected[i * V], V).max, kForwardTolerance) << b << " " << t;
+      }
+      i++;
+    }
+  }
+}
+
+// Twenty AdamW steps, weight decay on matrices and embeddings only.
+TEST_P(TorchTest, AdamW) {
+  const SafetensorsFile start = fixture("gpt2_tiny.safetensors"),
+                        file = fixture("gpt2_tiny_adamw.safetensors");
+  const auto setting = [&](const char* key) { return std::stod(file.metadata().at(key)); };
+  const auto steps = static_cast<int64_t>(setting("steps"));
+  const auto stride = static_cast<size_t>(setting("stride"));
+  const std::vector<int32_t> all_tokens = values<int32_t>(file, "tokens"),
+                             all_targets = values<int32_t>(file, "targets");
+  const std::vector<float> expected_losses = values<float>(file, "mean_losses");
+  Bench bench(tiny_shape(), tiny_batch(), {.arena = GetParam()});
+  load_parameters(bench, start);
+  std::vector<std::vector<float>> m, v;
+  for (const Parameter& p : bench.parameters().all()) {
+    m.emplace_back(p.elements(), 0.0f);
+    v.emplace_back(p.elements(), 0.0f);
+  }
+
+  double worst_loss = 0;
+  for (int64_t step = 0; step < steps; step++) {
+    const int64_t first = step * 111;
+    const std::vector<int32_t> tokens(&all_tokens[first], &all_tokens[first] + 111);
+    const std::vector<int32_t> targets(&all_targets[first], &all_targets[first] + 111);
+    const auto counted = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
+    bench.zero_gradients();
+    double sum = 0;
+    for (float loss : bench.forward_backward(tokens, targets, 3, 37, 1.0f / static_cast<float>(counted)))
+      sum += loss;
+    const double loss = sum / static_cast<double>(counted), expected = expected_losses[step];
+    EXPECT_NEAR(loss, expected, 1e-3 * expected) << "step " << step;
+    worst_loss = std::max(worst_loss, std::abs(loss / expected - 1));
+    for (size_t i = 0; i < m.size(); i++) {
+      const Parameter& p = bench.parameters().all()[i];
+      kernels::adamw_step(bench.context, {.param = p.master,
+                                          .m = m[i].data(),
+                                          .v = v[i].data(),
+                                          .gradient = p.gradient,
+                                          .n = p.elements(),
+                                          .t = step + 1,
+                                          .lr = setting("lr"),
+                                          .b1 = setting("b1"),
+                                          .b2 = setting("b2"),
+                                          .eps = setting("eps"),
+                                          .weight_decay = p.shape.size() == 2 ? setting("weight_decay") : 0.0,
+                                          .gradient_scale = 1.0,
+                                          .dtype = DType::f32});
+    }
+    bench.parameters().bump_versions();
+  }
+
+  Difference worst;
+  for (const Parameter& p : bench.parameters().all()) {
+    const std::vector<float> expected = values<float>(file, "sample/" + p.name);
+    std::vector<float> is, should;
+    for (size_t i = 0; i < expected.size(); i++) {
+      // A bias of the keys shifts all scores of a query alike, so its gradient is zero in exact arithmetic;
+      // Adam divides the rounding noise that is left by its own size, and the two programs' noise is not
+      // alike.
+      const auto row = static_cast<int64_t>(i * stride);
+      if (p.name.ends_with("qkv.bias") && row >= bench.shape.width && row < 2 * bench.shape.width) continue;
+      is.push_back(p.master[i * stride]);
+      should.push_back(expected[i]);
+    }
+    const Difference d = difference(is, should);
+    EXPECT_LT(d.norm, 1e-3) << p.name;
+    EXPECT_LT(d.max, 1e-3) << p.name;
+    worst = {std::max(worst.norm, d.norm), std::max(worst.max, d.max)};
+  }
+  std::cout << "AdamW: losses " << worst_loss << ", parameters " << worst.norm << " (norm), " << worst.max
+            << " (largest element)\n";
+
+  // Padding starts at zero, gets no gradient, and stays.
+  const Parameter& wte = bench.parameter("wte.weight");
+  for (int64_t i = bench.shape.vocab * bench.shape.width; i < wte.elements(); i++)
+    ASSERT_EQ(wte.master[i], 0.0f);
+}
+
+}  // namespace
+}  // namespace kiln::models

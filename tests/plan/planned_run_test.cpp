@@ -1,0 +1,55 @@
+#include "src/plan/planned_run.h"
+
+#include <gtest/gtest.h>
+
+#include "src/config/load.h"
+
+namespace kiln::plan {
+namespace {
+
+PlannedRun plan_preset(const char* preset, const std::vector<std::string>& overrides = {}) {
+  const auto config = config::load(std::string(KILN_SOURCE) + "/configs/" + preset, overrides);
+  Device device;
+  device.isa = best_isa();
+  device.threads = 2;
+  return plan_run(config, device);
+}
+
+// 50304 x 768 + 1024 x 768 + 12 (12 x 768^2 + 13 x 768) + 2 x 768; 124,439,808 without the 47 padding rows.
+TEST(PlannedRun, Gpt2SmallHasItsParameters) {
+  const PlannedRun run = plan_preset("gpt2-124m/adamw.json");
+  EXPECT_EQ(run.model->parameters().elements(), 124439808 + 47 * 768);
+}
+
+TEST(PlannedRun, MemoryOfGpt2SmallFollowsItsParameters) {
+  const PlannedRun run = plan_preset("gpt2-124m/adamw.json");
+  const auto layout = run.plan.layout();
+  const auto bytes = static_cast<size_t>(run.model->parameters().elements()) * 4;
+  const auto of = [&](Category c) { return layout.category_bytes[static_cast<size_t>(c)]; };
+  // Each of the 148 tensors is rounded up to 128 bytes.
+  EXPECT_GE(of(Category::parameters), bytes);
+  EXPECT_LE(of(Category::parameters), bytes + 148 * 127);
+  EXPECT_EQ(of(Category::gradients), of(Category::parameters));
+  EXPECT_EQ(of(Category::optimizer_state), 2 * of(Category::parameters));
+  size_t sum = 0;
+  for (size_t category : layout.category_bytes) sum += category;
+  EXPECT_EQ(sum, layout.total_bytes);
+}
+
+// Forward: two flops per weight of every linear layer and of the head; attention 2 T C per layer and token (the causal
+// half of two T x T x C products). Backward twice that.
+TEST(PlannedRun, FlopsAreCountedFromTheCalls) {
+  const PlannedRun run = plan_preset("gpt2-124m/adamw.json");
+  const double tokens = static_cast<double>(run.shape.B * run.shape.T), T = static_cast<double>(run.shape.T);
+  const double weights = 12.0 * 12 * 768 * 768 + 50304.0 * 768;
+  const double forward = 2 * weights + 12 * 2 * T * 768;
+  EXPECT_DOUBLE_EQ(run.forward_flops / tokens, forward);
+  EXPECT_DOUBLE_EQ(run.training_flops / tokens, 3 * forward);
+}
+
+TEST(PlannedRun, MicroBatchesFillTheStep) {
+  EXPECT_EQ(plan_preset("gpt2-124m/adamw.json", {"train.micro_batch=4"}).micro_batches, 524288 / (4 * 1024));
+}
+
+}  // namespace
+}  // namespace kiln::plan
