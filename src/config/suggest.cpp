@@ -39,10 +39,8 @@ std::string question(std::vector<std::string> names) {
 std::string did_you_mean(std::string_view section, std::string_view name, bool is_section) {
   const std::string plain = folded(name);
   const bool is_top = section.empty();
-  if (is_top && is_section) {
-    const std::string other = nearest(plain, sections());
-    if (!other.empty()) return question({other});
-  }
+  const std::string like_section = is_top ? nearest(plain, sections()) : std::string();
+  if (is_section && !like_section.empty()) return question({like_section});
   if (is_top && find_key(plain)) {
     const Key& key = *find_key(plain);
     return fmt::format("a key stands inside its section: \"{}\": {{ \"{}\": ... }}", key.section(),
@@ -57,25 +55,21 @@ std::string did_you_mean(std::string_view section, std::string_view name, bool i
   if (plain == "extends") return "\"extends\" stands in a file, at its top level";
   if (const auto same = same_name(section, plain); !same.empty()) return question(same);
 
-  std::vector<std::string> leaves;
+  std::vector<std::string> leaves, all_leaves, all_names;
   for (const Key* key : keys_of(section)) leaves.emplace_back(key->leaf());
-  if (const std::string leaf = nearest(plain, leaves); !leaf.empty())
-    return question({fmt::format("{}.{}", section, leaf)});
-
-  std::vector<std::string> names, all_leaves;
   for (const Key& key : schema()) {
-    names.push_back(key.name);
     all_leaves.emplace_back(key.leaf());
+    all_names.push_back(key.name);
   }
-  if (!is_top) {
-    const std::string full = nearest(fmt::format("{}.{}", section, plain), names);
-    if (!full.empty()) return question({full});
-  }
-  if (const std::string leaf = nearest(plain, all_leaves); !leaf.empty())
-    return question(same_name("", leaf));
+  const std::string in_section = fmt::format("{}.{}", section, plain);
+  std::string best = nearest(plain, leaves);
+  if (!best.empty()) return question({fmt::format("{}.{}", section, best)});
+  best = is_top ? std::string() : nearest(in_section, all_names);
+  if (!best.empty()) return question({best});
+  best = nearest(plain, all_leaves);
+  if (!best.empty()) return question(same_name("", best));
   if (is_top) {
-    const std::string other = nearest(plain, sections());
-    if (!other.empty()) return question({other});
+    if (!like_section.empty()) return question({like_section});
     return fmt::format("the sections are {}", fmt::join(sections(), ", "));
   }
   return fmt::format("the keys of \"{}\" are {}", section, fmt::join(leaves, ", "));

@@ -103,7 +103,7 @@ TEST(Fuzz, MutantsLoadOrAreRefused) {
 
 TEST(Fuzz, OverridesSetOrAreRefused) {
   Mutator mutator(2);
-  for (int i = 0; i < 5'000; i++) {
+  for (int i = 0; i < 3'000; i++) {
     const std::string text =
         mutator.mutate(i % 2 == 0 ? "optimizer.lr=0.001" : "sampling.prompt=\"Once \\u00e9\"");
     try {
@@ -120,7 +120,7 @@ TEST(Fuzz, OverridesSetOrAreRefused) {
 // one of the things that the scanner is stricter about.
 TEST(Fuzz, ScannerAgreesWithTheParser) {
   Mutator mutator(3);
-  for (int i = 0; i < 20'000; i++) {
+  for (int i = 0; i < 10'000; i++) {
     const std::string text = mutator.mutate(kValid);
     const bool is_json = nlohmann::json::accept(text);
     try {

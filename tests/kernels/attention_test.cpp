@@ -131,21 +131,13 @@ struct Forward {
 
 kernels::AttentionForward parameters(const Problem& problem, Tensors& in, Forward& result) {
   const AttentionShape& s = problem.s;
-  return {result.out.data(),
-          result.lse.data(),
-          in.q(),
-          in.k(),
-          in.v(),
-          s.B,
-          s.T,
-          s.heads,
-          s.kv_heads,
-          s.head_size,
-          in.q_stride(),
-          in.k_stride(),
-          in.v_stride(),
-          problem.scale,
-          DType::f32};
+  kernels::AttentionForward p{};
+  p.out = result.out.data(), p.lse = result.lse.data();
+  p.q = in.q(), p.k = in.k(), p.v = in.v();
+  p.q_stride = in.q_stride(), p.k_stride = in.k_stride(), p.v_stride = in.v_stride();
+  p.B = s.B, p.T = s.T, p.heads = s.heads, p.kv_heads = s.kv_heads, p.head_size = s.head_size;
+  p.scale = problem.scale, p.dtype = DType::f32;
+  return p;
 }
 
 Forward run_forward(Runner& runner, const Problem& problem, bool fused) {
@@ -164,25 +156,14 @@ struct Backward {
 kernels::AttentionBackward parameters(const Problem& problem, Tensors& in, const Forward& forward,
                                       Tensors& gradients) {
   const AttentionShape& s = problem.s;
-  return {gradients.q(),
-          gradients.k(),
-          gradients.v(),
-          problem.d_out.data(),
-          forward.out.data(),
-          forward.lse.data(),
-          in.q(),
-          in.k(),
-          in.v(),
-          s.B,
-          s.T,
-          s.heads,
-          s.kv_heads,
-          s.head_size,
-          in.q_stride(),
-          in.k_stride(),
-          in.v_stride(),
-          problem.scale,
-          DType::f32};
+  kernels::AttentionBackward p{};
+  p.d_q = gradients.q(), p.d_k = gradients.k(), p.d_v = gradients.v();
+  p.d_out = problem.d_out.data(), p.out = forward.out.data(), p.lse = forward.lse.data();
+  p.q = in.q(), p.k = in.k(), p.v = in.v();
+  p.q_stride = in.q_stride(), p.k_stride = in.k_stride(), p.v_stride = in.v_stride();
+  p.B = s.B, p.T = s.T, p.heads = s.heads, p.kv_heads = s.kv_heads, p.head_size = s.head_size;
+  p.scale = problem.scale, p.dtype = DType::f32;
+  return p;
 }
 
 Backward run_backward(Runner& runner, const Problem& problem, bool fused, const Forward& forward) {
@@ -205,116 +186,119 @@ double terms(int64_t n) {
   return static_cast<double>(n) * kUnit;
 }
 
-// What bounds depend on: magnitudes of the same sums without cancellation.
-struct Bounds {
-  Doubles out, lse, d_q, d_k, d_v;
+Doubles magnitudes(const Guarded<float>& x) {
+  Doubles y = to_double(x);
+  for (double& value : y) value = std::fabs(value);
+  return y;
+}
 
-  Bounds(const Problem& problem, const AttentionValues& values, const AttentionGradients& gradients) {
+// Errors of scores: head_size products and one more rounding by the scale.
+struct ScoreErrors {
+  Doubles of_pair, largest_of_row;  // (B, heads, T, T), (B, heads, T)
+  Doubles largest_score;            // (B, heads, T): in magnitude
+
+  ScoreErrors(const Problem& problem, const AttentionValues& values)
+      : of_pair(zeros(problem.s.rows() * problem.s.T)),
+        largest_of_row(zeros(problem.s.rows())),
+        largest_score(zeros(problem.s.rows())) {
     const AttentionShape& s = problem.s;
-    out = zeros(s.q_elements()), lse = zeros(s.rows());
-    d_q = zeros(s.q_elements()), d_k = zeros(s.kv_elements()), d_v = zeros(s.kv_elements());
-    const double scale = problem.scale;
-    const auto q = [&](int64_t b, int64_t t, int64_t h, int64_t d) {
-      return std::fabs(static_cast<double>(problem.q[s.q(b, t, h, d)]));
-    };
-    const auto d_o = [&](int64_t b, int64_t t, int64_t h, int64_t d) {
-      return std::fabs(static_cast<double>(problem.d_out[s.q(b, t, h, d)]));
-    };
-    const auto k = [&](int64_t b, int64_t u, int64_t h, int64_t d) {
-      return std::fabs(static_cast<double>(problem.k[s.kv(b, u, h, d)]));
-    };
-    const auto v = [&](int64_t b, int64_t u, int64_t h, int64_t d) {
-      return std::fabs(static_cast<double>(problem.v[s.kv(b, u, h, d)]));
-    };
-
-    // A score: head_size products, one factor scaled before. score_error: the largest of a row.
-    Doubles score_error = zeros(s.rows()), largest = zeros(s.rows()), score_magnitude = zeros(s.rows() * s.T);
+    const Doubles q = magnitudes(problem.q), k = magnitudes(problem.k);
     s.for_each_pair([&](int64_t b, int64_t h, int64_t t, int64_t u) {
-      double magnitude = 0;
-      for (int64_t d = 0; d < s.head_size; d++) magnitude += scale * q(b, t, h, d) * k(b, u, h, d);
       const int64_t row = s.row(b, h, t), pair = s.pair(b, h, t, u);
-      at(score_error, row) = std::fmax(at(score_error, row), terms(s.head_size + 1) * magnitude);
-      at(largest, row) = std::fmax(at(largest, row), std::fabs(at(values.score, pair)));
-      at(score_magnitude, pair) = magnitude;
+      double sum = 0;
+      for (int64_t d = 0; d < s.head_size; d++) sum += at(q, s.q(b, t, h, d)) * at(k, s.kv(b, u, h, d));
+      at(of_pair, pair) = terms(s.head_size + 1) * static_cast<double>(problem.scale) * sum;
+      at(largest_of_row, row) = std::max(at(largest_of_row, row), at(of_pair, pair));
+      at(largest_score, row) = std::max(at(largest_score, row), std::fabs(at(values.score, pair)));
     });
+  }
+};
 
-    // A weight of the online softmax: the arguments of its exponentials, one per tile of keys at most (one
-    // key is a tile of its own at worst), add up to score minus maximum, at most 2 (largest + score_error),
-    // and are rounded each; every tile brings an exponential and a product. Normalising divides by a sum of T
-    // such weights, and takes the reciprocal's and the product's rounding; then `out` is a sum of T products.
+struct ForwardBounds {
+  Doubles out, lse;
+
+  ForwardBounds(const Problem& problem, const AttentionValues& values, const ScoreErrors& scores)
+      : out(zeros(problem.s.q_elements())), lse(zeros(problem.s.rows())) {
+    const AttentionShape& s = problem.s;
+    constexpr int64_t kKeysPerTile = 64;
     const int64_t tiles = (s.T + kKeysPerTile - 1) / kKeysPerTile;
+    // Relative error of a weight of the online softmax: the arguments of its exponentials, one per tile of
+    // keys, add up to score minus maximum, 2 (largest score + its error) at most, and each is rounded; every
+    // tile brings an exponential and a product.
     const auto weight = [&](int64_t row) {
-      return at(score_error, row) + 2 * kUnit * (at(largest, row) + at(score_error, row)) +
+      return at(scores.largest_of_row, row) +
+             2 * kUnit * (at(scores.largest_score, row) + at(scores.largest_of_row, row)) +
              static_cast<double>(tiles + 1) * (kExp + kUnit);
     };
+    // The sum of T weights; a sum of T products with v; the reciprocal and the product with it.
+    const Doubles v = magnitudes(problem.v);
     s.for_each_pair([&](int64_t b, int64_t h, int64_t t, int64_t u) {
-      const int64_t row = s.row(b, h, t);
-      const double relative = std::expm1(2 * weight(row) + 2 * terms(s.T + tiles) + 3 * kUnit);
-      const double probability = at(values.probability, s.pair(b, h, t, u));
-      for (int64_t d = 0; d < s.head_size; d++) {
-        at(out, s.q(b, t, h, d)) += (relative * probability + kTiny) * v(b, u, h, d);
-      }
+      const double relative = std::expm1(2 * weight(s.row(b, h, t)) + 2 * terms(s.T + tiles) + 3 * kUnit);
+      const double error = relative * at(values.probability, s.pair(b, h, t, u)) + kTiny;
+      for (int64_t d = 0; d < s.head_size; d++) at(out, s.q(b, t, h, d)) += error * at(v, s.kv(b, u, h, d));
     });
+    // lse = maximum + log(sum): the relative error of the sum, the logarithm's 2 ulp, a rounded addition.
     for (int64_t row = 0; row < s.rows(); row++) {
-      // lse = maximum + log(sum): the sum's relative error, logf's 2 ulp, a rounded addition.
-      const double log_sum = std::log(static_cast<double>(s.T)) + at(score_error, row);
+      const double log_sum = std::log(static_cast<double>(s.T)) + at(scores.largest_of_row, row);
       at(lse, row) = std::expm1(weight(row) + terms(s.T + tiles)) + 4 * kUnit * log_sum +
-                     kUnit * (at(largest, row) + log_sum + at(score_error, row));
+                     kUnit * (at(scores.largest_score, row) + at(scores.largest_of_row, row) + log_sum);
     }
+  }
+};
 
-    // Backward: out and lse come from the reference, rounded once. A probability: the score, lse's rounding,
-    // the rounded difference of both, the exponential.
-    Doubles p_error = zeros(s.rows() * s.T), d_score_error = zeros(s.rows() * s.T),
-            delta_error = zeros(s.rows());
-    for (int64_t b = 0; b < s.B; b++) {
-      for (int64_t h = 0; h < s.heads; h++) {
-        for (int64_t t = 0; t < s.T; t++) {
-          for (int64_t d = 0; d < s.head_size; d++) {
-            at(delta_error, s.row(b, h, t)) +=
-                terms(s.head_size + 1) * d_o(b, t, h, d) * std::fabs(at(values.out, s.q(b, t, h, d)));
-          }
-        }
-      }
+// Of a backward pass that is given the reference's out and lse, rounded once.
+struct BackwardBounds {
+  Doubles d_q, d_k, d_v;
+
+  BackwardBounds(const Problem& problem, const AttentionValues& values, const ScoreErrors& scores)
+      : d_q(zeros(problem.s.q_elements())),
+        d_k(zeros(problem.s.kv_elements())),
+        d_v(zeros(problem.s.kv_elements())) {
+    const AttentionShape& s = problem.s;
+    const double scale = problem.scale;
+    const Doubles d_out = to_double(problem.d_out), v = to_double(problem.v);
+    const Doubles q_size = magnitudes(problem.q), k_size = magnitudes(problem.k),
+                  d_out_size = magnitudes(problem.d_out);
+    // delta = d_out . out: head_size products, each with out's own rounding.
+    Doubles delta = zeros(s.rows()), delta_error = zeros(s.rows());
+    for (int64_t i = 0; i < s.q_elements(); i++) {
+      const int64_t token = i / (s.heads * s.head_size), h = i / s.head_size % s.heads;
+      const int64_t row = s.row(token / s.T, h, token % s.T);
+      at(delta, row) += at(d_out, i) * at(values.out, i);
+      at(delta_error, row) += terms(s.head_size + 1) * std::fabs(at(d_out, i) * at(values.out, i));
     }
+    const int64_t readers = s.T * (s.heads / s.kv_heads);  // queries of one key at most
     s.for_each_pair([&](int64_t b, int64_t h, int64_t t, int64_t u) {
       const int64_t row = s.row(b, h, t), pair = s.pair(b, h, t, u);
-      const double probability = at(values.probability, pair), log_sum = std::fabs(at(values.lse, row));
-      const double own = terms(s.head_size + 1) * at(score_magnitude, pair);
-      const double exponent = own + kUnit * log_sum + kUnit * (at(largest, row) + log_sum + own) + kExp;
-      at(p_error, pair) = probability * std::expm1(exponent) + kTiny;
-      // dS = p (dP - delta): dP is a sum of head_size products; two more roundings.
-      double d_p = 0, magnitude = 0;
+      // p = exp(score - lse): errors of the score and of lse, the rounded difference, the exponential.
+      const double p = at(values.probability, pair), lse = std::fabs(at(values.lse, row));
+      const double argument = at(scores.of_pair, pair) + kUnit * lse +
+                              kUnit * (at(scores.largest_score, row) + at(scores.of_pair, pair) + lse);
+      const double p_error = p * std::expm1(argument + kExp) + kTiny;
+      // d_score = p (d_p - delta): d_p has head_size products; the difference and the product are rounded.
+      double d_p = 0, d_p_error = 0;
       for (int64_t d = 0; d < s.head_size; d++) {
-        d_p += static_cast<double>(problem.d_out[s.q(b, t, h, d)]) *
-               static_cast<double>(problem.v[s.kv(b, u, h, d)]);
-        magnitude += d_o(b, t, h, d) * v(b, u, h, d);
+        const double product = at(d_out, s.q(b, t, h, d)) * at(v, s.kv(b, u, h, d));
+        d_p += product;
+        d_p_error += terms(s.head_size) * std::fabs(product);
       }
-      const double difference_error = terms(s.head_size) * magnitude + at(delta_error, row);
-      const double difference =
-          probability > 0 ? std::fabs(at(gradients.d_score, pair)) / probability : magnitude;
-      at(d_score_error, pair) = (probability + at(p_error, pair)) *
-                                    (difference_error + 2 * kUnit * (difference + difference_error)) +
-                                at(p_error, pair) * (difference + difference_error);
-    });
-    const int64_t queries = s.T * (s.heads / s.kv_heads);  // that read one key
-    s.for_each_pair([&](int64_t b, int64_t h, int64_t t, int64_t u) {
-      const int64_t pair = s.pair(b, h, t, u);
-      const double probability = at(values.probability, pair),
-                   d_score = std::fabs(at(gradients.d_score, pair));
-      const auto product = [](double x, double x_error, double sum) { return x_error + sum * (x + x_error); };
+      const double difference = std::fabs(d_p - at(delta, row)),
+                   difference_error = d_p_error + at(delta_error, row);
+      const double d_score = p * difference;
+      const double d_score_error =
+          (p + p_error) * (difference + difference_error) * (1 + 3 * kUnit) - d_score;
+      // Sums over the keys of a query or over the readers of a key; d_q and d_k are scaled.
+      const auto summed = [](double x, double x_error, int64_t n) {
+        return x_error + terms(n) * (x + x_error);
+      };
       for (int64_t d = 0; d < s.head_size; d++) {
-        at(d_v, s.kv(b, u, h, d)) +=
-            d_o(b, t, h, d) * product(probability, at(p_error, pair), terms(queries + 1));
-        at(d_k, s.kv(b, u, h, d)) +=
-            scale * q(b, t, h, d) * product(d_score, at(d_score_error, pair), terms(queries + 2));
-        at(d_q, s.q(b, t, h, d)) +=
-            scale * k(b, u, h, d) * product(d_score, at(d_score_error, pair), terms(s.T + 2));
+        const int64_t q_at = s.q(b, t, h, d), kv_at = s.kv(b, u, h, d);
+        at(d_v, kv_at) += at(d_out_size, q_at) * summed(p, p_error, readers + 1);
+        at(d_k, kv_at) += scale * at(q_size, q_at) * summed(d_score, d_score_error, readers + 2);
+        at(d_q, q_at) += scale * at(k_size, kv_at) * summed(d_score, d_score_error, s.T + 2);
       }
     });
   }
-
- private:
-  static constexpr int64_t kKeysPerTile = 64;
 };
 
 std::function<double(int64_t)> of(const Doubles& bounds) {
@@ -326,7 +310,9 @@ std::function<double(int64_t)> of(const Doubles& bounds) {
 void check(const Problem& problem) {
   const AttentionValues values = problem.values();
   const AttentionGradients gradients = problem.gradients();
-  const Bounds bounds(problem, values, gradients);
+  const ScoreErrors scores(problem, values);
+  const ForwardBounds forward_bounds(problem, values, scores);
+  const BackwardBounds backward_bounds(problem, values, scores);
   const Forward exact{to_float(values.out), to_float(values.lse)};
   int threads = 0;
   for (Isa isa : isas()) {
@@ -336,12 +322,12 @@ void check(const Problem& problem) {
       SCOPED_TRACE(fmt::format("{} {} {} threads={}", name_of(problem.s), kiln::name_of(isa),
                                fused ? "fused" : "separate", threads));
       const Forward forward = run_forward(runner, problem, fused);
-      expect_close("out", forward.out, values.out, of(bounds.out));
-      expect_close("lse", forward.lse, values.lse, of(bounds.lse));
+      expect_close("out", forward.out, values.out, of(forward_bounds.out));
+      expect_close("lse", forward.lse, values.lse, of(forward_bounds.lse));
       const Backward backward = run_backward(runner, problem, fused, exact);
-      expect_close("d_q", backward.d_q, gradients.d_q, of(bounds.d_q));
-      expect_close("d_k", backward.d_k, gradients.d_k, of(bounds.d_k));
-      expect_close("d_v", backward.d_v, gradients.d_v, of(bounds.d_v));
+      expect_close("d_q", backward.d_q, gradients.d_q, of(backward_bounds.d_q));
+      expect_close("d_k", backward.d_k, gradients.d_k, of(backward_bounds.d_k));
+      expect_close("d_v", backward.d_v, gradients.d_v, of(backward_bounds.d_v));
     }
   }
 }
@@ -384,7 +370,7 @@ TEST(Attention, SurvivesHugeScores) {
   for (const Problem* problem : {&mixed, &high, &low}) check(*problem);
 }
 
-// What lies in the future may change: not one bit of the past does.
+// What lies in the future may change: the past does not, not by a rounding.
 TEST(Attention, DoesNotSeeTheFuture) {
   const AttentionShape s{1, 100, 1, 1, 16};
   constexpr int64_t kChanged = 37;
@@ -400,8 +386,8 @@ TEST(Attention, DoesNotSeeTheFuture) {
     SCOPED_TRACE(kiln::name_of(isa));
     Runner runner(isa, 1);
     const Forward a = run_forward(runner, before, true), b = run_forward(runner, after, true);
-    EXPECT_EQ(std::memcmp(a.out.data(), b.out.data(), kChanged * s.head_size * sizeof(float)), 0);
-    EXPECT_EQ(std::memcmp(a.lse.data(), b.lse.data(), kChanged * sizeof(float)), 0);
+    for (int64_t i = 0; i < kChanged * s.head_size; i++) EXPECT_EQ(a.out[i], b.out[i]) << i;
+    for (int64_t t = 0; t < kChanged; t++) EXPECT_EQ(a.lse[t], b.lse[t]) << t;
     EXPECT_NE(a.out[kChanged * s.head_size], b.out[kChanged * s.head_size]);
     // No gradient flows to tokens that only tokens without gradient can see.
     const Backward gradients = run_backward(runner, after, true, b);

@@ -19,9 +19,9 @@ constexpr int64_t kRound = 4 * kChunk;  // rows whose panels are in the workspac
 constexpr int64_t kPackRows = 64;       // rows that one call of the packing loop handles
 static_assert(kChunk % kPackRows == 0);
 
-// Rows of d_weight in a tile.
+// Rows of d_weight in a tile: high tiles reuse the panels more, but the work must divide among the threads.
 int64_t tile_rows(int64_t N) {
-  return std::min<int64_t>(N, N >= 1024 ? 128 : 64);
+  return std::min<int64_t>(N, N >= 768 ? 192 : N >= 256 ? 96 : 64);
 }
 
 std::vector<MatmulShape> shapes_of(const LinearBackwardWeight& p) {
