@@ -206,9 +206,13 @@ Json describe_split(const SplitSummary& split) {
   return {{"documents", split.documents}, {"tokens", split.tokens}, {"shards", split.shards}};
 }
 
-void write_description(const fs::path& folder, Json description, bool complete,
-                       const PrepareSummary& summary) {
-  description["complete"] = complete;
+// Stands in a folder from the first change to the last: the shards beside it are those of a run that did not
+// end.
+fs::path marker_path(const fs::path& folder) {
+  return folder / "preparing";
+}
+
+void write_description(const fs::path& folder, Json description, const PrepareSummary& summary) {
   description["train"] = describe_split(summary.train);
   description["validation"] = describe_split(summary.validation);
   description["duplicates"] = summary.duplicates;
@@ -239,11 +243,10 @@ bool shards_there(const fs::path& folder, const std::string& name, int64_t first
   return bytes == static_cast<uintmax_t>(split.shards * kShardHeaderBytes + split.tokens * 2);
 }
 
-// The summary of the dataset in the folder, if it is complete and what these options would make.
+// The summary of the dataset in the folder, if it is whole and what these options would make.
 std::optional<PrepareSummary> existing_dataset(const fs::path& folder, const Json& description,
                                                const Json& wanted) {
   try {
-    if (!description.at("complete")) return {};
     for (const auto& [key, value] : wanted.items()) {
       if (description.at(key) != value) return {};
     }
@@ -263,19 +266,25 @@ std::optional<PrepareSummary> existing_dataset(const fs::path& folder, const Jso
 
 // The shards of an earlier run, to be removed; throws when they are a dataset that nobody allowed us to
 // replace.
-std::vector<fs::path> replaceable_shards(const fs::path& folder, const Json& description, bool overwrite) {
+std::vector<fs::path> replaceable_shards(const fs::path& folder, bool overwrite) {
   std::vector<fs::path> shards;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (is_shard_name(entry.path().filename().string())) shards.push_back(entry.path());
   }
-  const bool interrupted =
-      description.is_object() && description.contains("complete") && description["complete"] == false;
-  if (!shards.empty() && !interrupted && !overwrite) {
+  if (!shards.empty() && !overwrite && !fs::exists(marker_path(folder))) {
     throw Error(ExitCode::usage,
                 fmt::format("{} holds another dataset ({} shards)", folder.string(), shards.size()),
                 "choose another folder, or say --overwrite to replace it");
   }
   return shards;
+}
+
+// Readies the folder for new shards. dataset.json goes first and comes back last: where it is, it is true.
+void clear_folder(const fs::path& folder, bool overwrite) {
+  const auto old_shards = replaceable_shards(folder, overwrite);
+  write_file_atomically(marker_path(folder), "kiln data prepare is at work here, or was interrupted.\n");
+  fs::remove(folder / "dataset.json");
+  for (const auto& shard : old_shards) fs::remove(shard);
 }
 
 }  // namespace
@@ -286,11 +295,9 @@ PrepareSummary prepare(const PrepareOptions& options,
   const Json wanted = describe_options(options);
   try {
     fs::create_directories(options.folder);
-    const Json description = read_description(options.folder);
-    if (auto existing = existing_dataset(options.folder, description, wanted)) return *existing;
-    const auto old_shards = replaceable_shards(options.folder, description, options.overwrite);
-    write_description(options.folder, wanted, false, {});  // first: from here on the old dataset is no more
-    for (const auto& shard : old_shards) fs::remove(shard);
+    const Json existing = read_description(options.folder);
+    if (auto summary = existing_dataset(options.folder, existing, wanted)) return *summary;
+    clear_folder(options.folder, options.overwrite);
   } catch (const fs::filesystem_error& error) {
     throw Error(ExitCode::data,
                 fmt::format("cannot use {}: {}", options.folder.string(), error.code().message()),
@@ -324,7 +331,9 @@ PrepareSummary prepare(const PrepareOptions& options,
   state.bytes_done = state.bytes_total;
   report();
   const PrepareSummary summary = splitter.summary();
-  write_description(options.folder, wanted, true, summary);
+  write_description(options.folder, wanted, summary);
+  std::error_code ignored;  // a marker that stays only allows the next run to replace the dataset
+  fs::remove(marker_path(options.folder), ignored);
   return summary;
 }
 

@@ -54,7 +54,7 @@ void adamw_step(Context& context, const AdamWStep& p) {
   const Vec scale = broadcast(static_cast<float>(p.gradient_scale));
   const Vec b1 = broadcast(static_cast<float>(p.b1)), rest1 = broadcast(static_cast<float>(1 - p.b1));
   const Vec b2 = broadcast(static_cast<float>(p.b2)), rest2 = broadcast(static_cast<float>(1 - p.b2));
-  const Vec keep = broadcast(static_cast<float>(1 - p.lr * p.weight_decay));
+  const Vec decay = broadcast(static_cast<float>(p.lr * p.weight_decay));  // 1 - this would lose its low digits
   const Vec step = broadcast(static_cast<float>(p.lr / (1 - __builtin_pow(p.b1, t))));
   const Vec root = broadcast(static_cast<float>(1 / __builtin_sqrt(1 - __builtin_pow(p.b2, t))));
   const Vec eps = broadcast(static_cast<float>(p.eps));
@@ -67,7 +67,7 @@ void adamw_step(Context& context, const AdamWStep& p) {
       const Vec v = b2 * lanes.load(second) + rest2 * g * g;
       lanes.store(first, m);
       lanes.store(second, v);
-      lanes.store(param, keep * lanes.load(param) - step * m / (sqrt(v) * root + eps));
+      lanes.store(param, lanes.load(param) - (decay * lanes.load(param) + step * m / (sqrt(v) * root + eps)));
     });
   });
 }

@@ -5,7 +5,6 @@
 
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace kiln {
 
@@ -22,8 +21,8 @@ enum class ExitCode : int {
 // Carries one sentence on what happened (with key, file, line where known), one on what to do, and the exit code.
 class Error : public std::runtime_error {
  public:
-  Error(ExitCode code, const std::string& message, std::string hint = {})
-      : std::runtime_error(message), code_(code), hint_(std::move(hint)) {}
+  Error(ExitCode code, const std::string& message, std::string hint = {});
+  ~Error() override;  // in error.cpp, with the rest of the class: kernel variants must not bring copies of it
   ExitCode code() const { return code_; }
   const std::string& hint() const { return hint_; }  // empty: nothing to advise
 
@@ -32,9 +31,12 @@ class Error : public std::runtime_error {
   std::string hint_;
 };
 
+// Ends in an Error that asks for a report.
+[[noreturn]] void broken_promise(const char* message);
+
 // Throws unless `condition`; for broken promises inside the program, not for user input.
 inline void require(bool condition, const char* message) {
-  if (!condition) throw Error(ExitCode::failure, message, "this is a bug in kiln: please report it");
+  if (!condition) broken_promise(message);
 }
 
 }  // namespace kiln

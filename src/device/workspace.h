@@ -42,10 +42,7 @@ class Workspace {
 
  private:
   char* take_bytes(size_t n) {
-    if (used_ + n > bytes_) {
-      throw Error(ExitCode::failure, "a kernel wants more workspace than it announced",
-                  "this is a bug in kiln: please report the config");
-    }
+    require(used_ + n <= bytes_, "a kernel wants more workspace than it announced");
     char* p = base_ + used_;
     used_ += n;
     return p;

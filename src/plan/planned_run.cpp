@@ -33,7 +33,8 @@ void dry_run(PlannedRun& run, const Device& device) {
   const auto [B, T, loss_rows, training] = run.shape;
   (void)loss_rows;
   (void)training;
-  const DryRun forward = record([&](Context& c) { run.model->forward(c, nullptr, nullptr, B, T, nullptr); });
+  const DryRun forward =
+      record([&](Context& c) { run.model->forward(c, nullptr, nullptr, run.validation_batch, T, nullptr); });
   const DryRun backward =
       record([&](Context& c) { run.model->forward_backward(c, nullptr, nullptr, B, T, 1.0f, nullptr); });
   const DryRun rest = record([&](Context& c) {
@@ -41,7 +42,7 @@ void dry_run(PlannedRun& run, const Device& device) {
     run.gradient_norm->compute(c, run.model->parameters());
     run.optimizers->step(c, {.t = 1, .lr_multiplier = 1, .gradient_scale = 1});
   });
-  run.forward_flops = forward.flops;
+  run.forward_flops = forward.flops * static_cast<double>(B) / static_cast<double>(run.validation_batch);
   run.training_flops = backward.flops;
   const size_t bytes = std::max({forward.workspace_bytes, backward.workspace_bytes, rest.workspace_bytes});
   run.workspace_id = run.plan.add("workspace", Category::workspace, bytes);
@@ -57,6 +58,7 @@ PlannedRun plan_run(const config::Config& config, const Device& device) {
   run.shape = {.B = config.train.micro_batch, .T = config.train.sequence, .loss_rows = config.train.loss_rows,
                .training = true};
   run.micro_batches = config.train.tokens_per_step / (run.shape.B * run.shape.T);
+  run.validation_batch = std::clamp<int64_t>(config.validation.tokens / run.shape.T, 1, run.shape.B);
   const size_t tokens = static_cast<size_t>(run.shape.B * run.shape.T);
 
   run.model = models::create_gpt2(shape);

@@ -270,8 +270,7 @@ TEST_F(Prepare, InputsThatGiveNothingAreRefused) {
             fmt::format("cannot read {}/none.txt: No such file or directory", folder_.path().string()));
   const auto other = folder_.write("a.pdf", "x");
   EXPECT_EQ(refusal(options({other})), other.string() + " is neither .jsonl nor .txt");
-  EXPECT_EQ(file_names(out()), std::vector<std::string>{"dataset.json"});
-  EXPECT_NE(kiln::testing::content_of(out() / "dataset.json").find("\"complete\": false"), std::string::npos);
+  EXPECT_EQ(file_names(out()), std::vector<std::string>{"preparing"}) << "a dataset.json without a dataset";
 }
 
 TEST_F(Prepare, OptionsOutOfRangeAreRefused) {
@@ -334,7 +333,7 @@ TEST_F(Prepare, AnotherDatasetIsReplacedOnlyWhenAsked) {
 TEST_F(Prepare, WhatAnInterruptedRunLeftIsReplaced) {
   auto o = options({folder_.write("a.jsonl", jsonl(50))});
   fs::create_directory(out());
-  folder_.write("out/dataset.json", R"({"complete": false})");
+  folder_.write("out/preparing", "");
   folder_.write("out/train_000001.bin", "x");
   folder_.write("out/train_000009.bin", "x");
   folder_.write("out/validation_000000.bin.tmp", "x");
@@ -344,8 +343,21 @@ TEST_F(Prepare, WhatAnInterruptedRunLeftIsReplaced) {
                                                          "validation_000000.bin"}));
 }
 
+TEST_F(Prepare, AFailedReplacementLeavesNoDescription) {
+  auto o = options({folder_.write("a.jsonl", jsonl(50))});
+  prepare(o);
+  o.inputs = {folder_.write("broken.jsonl", jsonl(50) + "{\n")};
+  o.overwrite = true;
+  refusal(o);
+  EXPECT_FALSE(fs::exists(out() / "dataset.json"));
+  o = options({folder_ / "a.jsonl"});
+  EXPECT_FALSE(prepare(o).already_there);
+  EXPECT_EQ(file_names(out()),
+            (std::vector<std::string>{"dataset.json", "train_000001.bin", "validation_000000.bin"}));
+}
+
 TEST_F(Prepare, ABrokenDescriptionIsNoDataset) {
-  for (const char* content : {"", "{", "5", "[]", "{}", R"({"complete": 5})", R"({"complete": true})"}) {
+  for (const char* content : {"", "{", "5", "[]", "{}", R"({"tokenizer": 5})", R"({"inputs": {}})"}) {
     fs::remove_all(out());
     fs::create_directory(out());
     folder_.write("out/dataset.json", content);
@@ -364,7 +376,6 @@ TEST_F(Prepare, DescribesTheDataset) {
   const auto input = folder_.write("a.jsonl", jsonl(100) + json_line(document(3)));
   const auto summary = prepare(options({input}));
   const auto description = nlohmann::json::parse(kiln::testing::content_of(out() / "dataset.json"));
-  EXPECT_EQ(description["complete"], true);
   EXPECT_EQ(description["tokenizer"], "bytes");
   EXPECT_EQ(description["vocab"], 257);
   EXPECT_EQ(description["train"]["documents"], summary.train.documents);

@@ -51,11 +51,13 @@ TEST(ShardWriter, SaysWhereItCannotWrite) {
       fmt::format("cannot create {}/none/a.bin.tmp: No such file or directory", folder.path().string()));
 }
 
-// Every length around the width of a vector register, the largest token at every place.
+// Lengths around the width of a vector register, and places at the edges of the blocks that are scanned at a
+// time.
 TEST(Shard, FindsATokenOutsideTheVocabularyWhereverItStands) {
   const TemporaryFolder folder;
-  for (const size_t length : {1, 7, 8, 15, 16, 17, 31, 33, 67}) {
-    for (size_t place = 0; place < length; place++) {
+  for (const size_t length : {1, 7, 8, 17, 31, 67, 1024, 1025, 2055}) {
+    for (const size_t place : {0, 1, 5, 7, 8, 15, 16, 30, 66, 1023, 1024, 2047, 2048, 2054}) {
+      if (place >= length) continue;
       std::vector<uint16_t> tokens(length, 255);
       tokens[place] = 257;
       const auto path = folder.write("a.bin", shard_bytes(tokens));

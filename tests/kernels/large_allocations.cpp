@@ -11,6 +11,12 @@ namespace {
 std::atomic<bool> watching{false};
 std::atomic<size_t> largest_request{0};
 
+}  // namespace
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+namespace {
+
 void note(size_t bytes) {
   if (!watching.load(std::memory_order_relaxed)) return;
   size_t seen = largest_request.load();
@@ -19,8 +25,6 @@ void note(size_t bytes) {
 }
 
 }  // namespace
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 // glibc's own names of its allocator: dlsym could not be used here, for it allocates.
 extern "C" {

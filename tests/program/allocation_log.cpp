@@ -79,7 +79,7 @@ void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t
 
 size_t fwrite(const void* data, size_t size, size_t count, FILE* file) {
   const char* text = static_cast<const char*>(data);
-  if (size == 1 && count > 8 && std::memmem(text, count, "\"gradient_norm\"", 15)) note("step", 0, nullptr);
+  if (size == 1 && count > 8 && ::memmem(text, count, "\"gradient_norm\"", 15)) note("step", 0, nullptr);
   return next<size_t (*)(const void*, size_t, size_t, FILE*)>("fwrite")(data, size, count, file);
 }
 

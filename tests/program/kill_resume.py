@@ -15,14 +15,22 @@ kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 rng = random.Random(seed)
 
-# Long enough that the kills fall inside; a checkpoint every 4 steps, so that many of them hit its write.
-steps = 40 + 12 * kills
+# A kill comes some 12 steps after the start on average, so the kills fall inside the run; a checkpoint every 4 steps, so
+# that many of them hit its write.
+steps = 40 + 25 * kills
 folder = make_workplace(train={"steps": steps}, checkpoint={"every": 4, "keep": 2}, validation={"every": 25},
                         sampling={"every": 100, "tokens": 8})
 config = folder / "config.json"
-started = time.monotonic()
-kiln("train", config, "--set", f"output.dir={folder}/whole")
-whole_seconds = time.monotonic() - started
+
+
+def seconds_of(*arguments):
+    started = time.monotonic()
+    kiln("train", config, *arguments)
+    return time.monotonic() - started
+
+
+start_seconds = seconds_of("--set", f"output.dir={folder}/start", "--set", "train.steps=5")
+step_seconds = (seconds_of("--set", f"output.dir={folder}/whole") - start_seconds) / steps
 
 run = folder / "killed"
 command = [KILN, "train", str(config), "--resume", "--set", f"output.dir={run}"]
@@ -36,7 +44,7 @@ while killed_at_random + killed_in_write < kills:
         environment |= {"LD_PRELOAD": interposer, "KILL_AT_FILE_CALL": str(rng.randint(1, 90)), "KILL_BELOW": "checkpoints"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     if not in_write:
-        time.sleep(rng.uniform(0.0, 0.25 * whole_seconds))
+        time.sleep(rng.uniform(0.5 * start_seconds, start_seconds + 25 * step_seconds))
         process.send_signal(signal.SIGKILL)
     errors = process.communicate()[1].decode(errors="replace")
     if process.returncode == 0:
