@@ -74,6 +74,17 @@ struct BackwardHead {
   Rows<const float> v(int64_t u) const { return key_rows(p.v, p.v_stride, u); }
   Rows<float> d_k(int64_t u) const { return key_rows<float>(p.d_k, p.k_stride, u); }
   Rows<float> d_v(int64_t u) const { return key_rows<float>(p.d_v, p.v_stride, u); }
+
+  // What load_queries and load_keys will read.
+  void expect_queries(int64_t t, Ahead& ahead) const {
+    ahead.add(q(t));
+    ahead.add(out(t));
+    ahead.add(d_out(t));
+  }
+  void expect_keys(int64_t u, Ahead& ahead) const {
+    ahead.add(k(u));
+    ahead.add(v(u));
+  }
 };
 
 // A tile of keys, at row `at` of the scratch arrays: in, and their gradients out.
@@ -120,8 +131,8 @@ void store_queries(const BackwardHead& head, int64_t first, const BackwardScratc
   transpose_out(head.d_q(first), s.d_q_t, head.p.head_size, s.scale);
 }
 
-// One vector of queries: scores in p become probabilities, dP in d_s becomes dS. Lane i sees the keys u <=
-// diagonal + i.
+// One vector of queries: scores in p become probabilities, dP in d_s becomes dS.
+// Lane i sees the keys u <= diagonal + i.
 inline void softmax_backward(float* p, float* d_s, int64_t keys, int64_t diagonal, Vec lse, Vec delta) {
   const int64_t visible = at_most(diagonal + 1, keys);  // to every lane
   for (int64_t u = 0; u < visible; u++) {
@@ -215,22 +226,20 @@ void backward_head(const AttentionBackward& p, int64_t task, int64_t next, const
     const BackwardHead head{p, b, h};
     for (int64_t first = 0; first < p.T; first += kTile) {
       Ahead ahead(p.head_size);
-      const auto expect = [&](const BackwardHead& later, int64_t t, bool keys) {
-        for (Rows<const float> rows : {later.q(t), later.out(t), later.d_out(t)}) ahead.add(rows);
-        if (!keys) return;
-        for (Rows<const float> rows : {later.k(t), later.v(t)}) ahead.add(rows);
-      };
       ahead.add(reading(head.d_q(first)));
       if (h + 1 == begin + group) {
         ahead.add(reading(head.d_k(first)));
         ahead.add(reading(head.d_v(first)));
       }
       if (first + kTile < p.T) {
-        expect(head, first + kTile, h == begin);
+        head.expect_queries(first + kTile, ahead);
+        if (h == begin) head.expect_keys(first + kTile, ahead);
       } else if (h + 1 < begin + group) {
-        expect({p, b, h + 1}, 0, false);
+        BackwardHead{p, b, h + 1}.expect_queries(0, ahead);
       } else if (next < p.B * p.kv_heads) {
-        expect({p, next / p.kv_heads, next % p.kv_heads * group}, 0, true);
+        const BackwardHead later{p, next / p.kv_heads, next % p.kv_heads * group};
+        later.expect_queries(0, ahead);
+        later.expect_keys(0, ahead);
       }
       load_queries(head, first, s);
       for (int64_t u = 0; u < at_most(first + kTile, p.T); u += kTile) {
@@ -252,11 +261,7 @@ void backward_keys(const AttentionBackward& p, int64_t b, int64_t kv_head, int64
     const BackwardHead head{p, b, h};
     for (int64_t first = u; first < p.T; first += kTile) {
       Ahead ahead(p.head_size);
-      if (first + kTile < p.T) {
-        for (Rows<const float> rows :
-             {head.q(first + kTile), head.out(first + kTile), head.d_out(first + kTile)})
-          ahead.add(rows);
-      }
+      head.expect_queries(first + kTile, ahead);
       load_queries(head, first, s);
       backward_tile(head, first, u, 0, s, {.keys = true, .queries = false}, ahead);
     }
@@ -269,6 +274,7 @@ void backward_queries(const BackwardHead& head, int64_t first, const BackwardScr
   load_queries(head, first, s);
   for (int64_t u = 0; u < at_most(first + kTile, head.p.T); u += kTile) {
     Ahead ahead(head.p.head_size);
+    if (u < first) head.expect_keys(u + kTile, ahead);
     load_keys(head, u, 0, s);
     backward_tile(head, first, u, 0, s, {.keys = false, .queries = true}, ahead);
   }
@@ -307,17 +313,16 @@ void attention_backward(Context& context, const AttentionBackward& p) {
     return;
   }
   // The longest of a head first: the first keys are seen by all queries, the last queries see all keys.
-  const int64_t key_tiles = (p.T + kTile - 1) / kTile, query_tiles = (p.T + kTile - 1) / kTile;
-  const int64_t key_tasks = p.B * p.kv_heads * key_tiles, query_tasks = p.B * p.heads * query_tiles;
+  const int64_t tiles = (p.T + kTile - 1) / kTile;
+  const int64_t key_tasks = p.B * p.kv_heads * tiles, query_tasks = p.B * p.heads * tiles;
   context.pool->parallel_for(key_tasks + query_tasks, 1, [&](int64_t begin, int64_t end, int worker) {
     const BackwardScratch scratch(workspace + worker * slice, rows, p.head_size);
     for (int64_t task = begin; task < end; task++) {
       if (task < key_tasks) {
-        const int64_t head = task / key_tiles, tile = task % key_tiles;
+        const int64_t head = task / tiles, tile = task % tiles;
         backward_keys(p, head / p.kv_heads, head % p.kv_heads, tile * kTile, scratch);
       } else {
-        const int64_t head = (task - key_tasks) / query_tiles,
-                      tile = query_tiles - 1 - (task - key_tasks) % query_tiles;
+        const int64_t head = (task - key_tasks) / tiles, tile = tiles - 1 - (task - key_tasks) % tiles;
         backward_queries({p, head / p.heads, head % p.heads}, tile * kTile, scratch);
       }
     }

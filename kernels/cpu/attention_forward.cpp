@@ -54,6 +54,10 @@ struct ForwardHead {
   Rows<float> out(int64_t t) const {
     return tile_of(p, static_cast<float*>(p.out), p.heads * p.head_size, b, h, t);
   }
+  void expect_keys(int64_t u, Ahead& ahead) const {
+    ahead.add(k(u));
+    ahead.add(v(u));
+  }
 };
 
 // Scores of one vector of queries become probabilities relative to the running maximum; sum and rescale
@@ -148,18 +152,16 @@ void forward_head(const AttentionForward& p, int64_t task, int64_t next, const F
     const ForwardHead head{p, b, h};
     for (int64_t first = 0; first < p.T; first += kTile) {
       Ahead ahead(p.head_size);
-      const auto expect = [&](const ForwardHead& later, int64_t t, bool keys) {
-        ahead.add(later.q(t));
-        if (keys) ahead.add(later.k(t));
-        if (keys) ahead.add(later.v(t));
-      };
       ahead.add(reading(head.out(first)));
       if (first + kTile < p.T) {
-        expect(head, first + kTile, h == begin);
+        ahead.add(head.q(first + kTile));
+        if (h == begin) head.expect_keys(first + kTile, ahead);
       } else if (h + 1 < begin + group) {
-        expect({p, b, h + 1}, 0, false);
+        ahead.add(ForwardHead{p, b, h + 1}.q(0));
       } else if (next < p.B * p.kv_heads) {
-        expect({p, next / p.kv_heads, next % p.kv_heads * group}, 0, true);
+        const ForwardHead later{p, next / p.kv_heads, next % p.kv_heads * group};
+        ahead.add(later.q(0));
+        later.expect_keys(0, ahead);
       }
       forward_queries(head, first, h == begin ? first : p.T, s, ahead);
     }

@@ -85,7 +85,7 @@ class Ahead {
 
  private:
   static constexpr int64_t kRowsPerStep = 4, kFloatsPerLine = 16;
-  Rows<const float> ranges_[8];
+  Rows<const float> ranges_[8];  // the backward pass adds that many
   int current_ = 0, ranges_count_ = 0;
   int64_t head_size_;
 };

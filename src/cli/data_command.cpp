@@ -25,6 +25,9 @@ void add_prepare(CLI::App& data) {
   command->add_option("--tokenizer", options.tokenizer, "bytes: one token per byte, vocabulary 257")->capture_default_str();
   command->add_option("--validation-fraction", options.validation_fraction, "Of the documents, in [0, 1)")->capture_default_str();
   command->add_option("--shard-tokens", options.shard_tokens, "At most, in one shard")->capture_default_str();
+  command->add_option("--text-document-bytes", options.text_document_bytes,
+                      "Longer .txt files are cut at blank lines into documents of about this size; 0: never")
+      ->capture_default_str();
   command->add_flag("--overwrite", options.overwrite, "Replace another dataset in the folder");
   command->footer(
       "Writes train_000001.bin ..., validation_000000.bin ... (llm.c's format) and dataset.json.\n"

@@ -30,7 +30,7 @@ double gamma(int64_t terms) {
 
 // rows, N, K: ones, primes, sizes around the panels of 64 and 16, around row tiles of 64 to 256, column
 // strips of 512 (wide products), chunks of 512 and rounds of 2048 rows.
-constexpr std::array<std::array<int64_t, 3>, 14> kShapes{{{1, 1, 1},
+constexpr std::array<std::array<int64_t, 3>, 15> kShapes{{{1, 1, 1},
                                                           {1, 3, 17},
                                                           {3, 1, 5},
                                                           {2, 17, 1},
@@ -42,6 +42,7 @@ constexpr std::array<std::array<int64_t, 3>, 14> kShapes{{{1, 1, 1},
                                                           {300, 61, 2087},
                                                           {130, 2113, 40},
                                                           {1030, 530, 7},
+                                                          {2050, 1030, 2},
                                                           {515, 1029, 19},
                                                           {2579, 65, 13}}};
 

@@ -6,6 +6,7 @@ foreach(library kill_at_file_call allocation_log)
 endforeach()
 
 kiln_python_test(program/command_line.py)
+kiln_python_test(data/corpus_test.py)
 kiln_python_test(program/determinism.py)
 kiln_python_test(program/kill_resume.py ARGS 20 1 TIMEOUT 240)
 kiln_python_test(program/kill_resume.py NAME program/kill_resume_many ARGS 500 2 TIMEOUT 5000 LABELS nightly)

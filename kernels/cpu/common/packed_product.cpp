@@ -17,14 +17,18 @@ struct Tiling {
   bool direct;  // the library writes into `out`; otherwise into scratch, from where the tile is stored
 };
 
-// The library writes only contiguous matrices: whole rows. That is fastest for narrow products; for wide ones
-// a column strip of the panels that stays in the second-level cache outweighs the copy.
-constexpr int64_t kWide = 2048, kStrip = 512, kManyRows = 1024;
+// The library writes only contiguous matrices, so a tile of whole rows goes straight into `out`; where those
+// would be too few to share out, or rows of `out` lie apart, tiles are cut into column strips as well and
+// copied, which costs some 10 %.
+constexpr int64_t kEnoughTiles = 8, kStrip = 512;
 static_assert(kStrip % kPanelColumns == 0);
 
 Tiling tiling_of(const PackedProduct& p) {
-  if (p.N <= kWide && p.ld_out == p.N) return {std::min<int64_t>(p.rows, 128), p.N, true};
-  return {std::min<int64_t>(p.rows, p.rows >= kManyRows ? 256 : 128), std::min(p.N, kStrip), false};
+  // High tiles read the panels less often, which pays where those overflow the second-level cache.
+  const int64_t rows = std::min<int64_t>(p.rows, p.rows >= 2048 && p.N >= 1024 ? 256 : 128);
+  const bool enough = p.N <= kStrip || ceil_div(p.rows, rows) >= kEnoughTiles;
+  if (enough && p.ld_out == p.N) return {rows, p.N, true};
+  return {std::min<int64_t>(p.rows, 256), std::min(p.N, kStrip), false};
 }
 
 // The shapes of whole and last tiles: at most four.
