@@ -54,7 +54,8 @@ void adamw_step(Context& context, const AdamWStep& p) {
   const Vec scale = broadcast(static_cast<float>(p.gradient_scale));
   const Vec b1 = broadcast(static_cast<float>(p.b1)), rest1 = broadcast(static_cast<float>(1 - p.b1));
   const Vec b2 = broadcast(static_cast<float>(p.b2)), rest2 = broadcast(static_cast<float>(1 - p.b2));
-  const Vec decay = broadcast(static_cast<float>(p.lr * p.weight_decay));  // 1 - this would lose its low digits
+  // Subtracted on its own: 1 - lr weight_decay, rounded to fp32, would lose the low digits of a small decay.
+  const Vec decay = broadcast(static_cast<float>(p.lr * p.weight_decay));
   const Vec step = broadcast(static_cast<float>(p.lr / (1 - __builtin_pow(p.b1, t))));
   const Vec root = broadcast(static_cast<float>(1 / __builtin_sqrt(1 - __builtin_pow(p.b2, t))));
   const Vec eps = broadcast(static_cast<float>(p.eps));

@@ -32,8 +32,8 @@ TEST(ParameterTable, IndicesFollowTheOrderOfAddition) {
 TEST(ParameterTable, RefusesBrokenDeclarations) {
   ParameterTable table = small_table();
   EXPECT_THROW(table.add("qkv.bias", {3}, ParameterKind::bias), Error) << "a name twice";
-  EXPECT_THROW(table.add("gap", {4, 2}, ParameterKind::matrix, {{"a", 0, 1}, {"b", 2, 2}}), Error);
-  EXPECT_THROW(table.add("overlap", {4, 2}, ParameterKind::matrix, {{"a", 0, 3}, {"b", 2, 2}}), Error);
+  EXPECT_THROW(table.add("gap", {4, 2}, ParameterKind::matrix, {{"a", 0, 1}, {"b", 2, 3}}), Error);
+  EXPECT_THROW(table.add("overlap", {4, 2}, ParameterKind::matrix, {{"a", 0, 3}, {"b", 2, 1}}), Error);
   EXPECT_THROW(table.add("short", {4, 2}, ParameterKind::matrix, {{"a", 0, 3}}), Error);
   EXPECT_THROW(table.add("long", {4, 2}, ParameterKind::matrix, {{"a", 0, 5}}), Error);
   EXPECT_THROW(table.add("empty", {4, 2}, ParameterKind::matrix, {{"a", 0, 0}, {"b", 0, 4}}), Error);

@@ -114,6 +114,15 @@ TEST(PlanLayout, NestedLifetimesPackToTheirPeak) {
   EXPECT_EQ(plan.layout().total_bytes, peak(plan, Category::activations));
 }
 
+// Placed first, the small ones would leave no room for the large one between them.
+TEST(PlanLayout, LargeBuffersArePlacedFirst) {
+  Plan plan;
+  plan.add("early", Category::activations, 128, {0, 0});
+  plan.add("throughout", Category::activations, 128, {0, 1});
+  plan.add("large", Category::activations, 12800, {1, 1});
+  EXPECT_EQ(plan.layout().total_bytes, peak(plan, Category::activations));
+}
+
 TEST(PlanLayout, IsTheSameEveryTime) {
   const Plan a = random_plan(60, 3), b = random_plan(60, 3);
   EXPECT_EQ(a.layout().offsets, b.layout().offsets);

@@ -411,8 +411,8 @@ TEST(Linear, PeakIsMeasured) {
 
 TEST(Linear, LibrariesAreNamed) {
   const std::string versions = kernels::library_versions();
-  EXPECT_NE(versions.find("oneDNN 2."), std::string::npos) << versions;
-  EXPECT_NE(versions.find("OpenBLAS 0."), std::string::npos) << versions;
+  EXPECT_NE(versions.find("oneDNN "), std::string::npos) << versions;
+  EXPECT_NE(versions.find("OpenBLAS "), std::string::npos) << versions;
 }
 
 }  // namespace

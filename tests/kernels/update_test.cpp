@@ -78,8 +78,8 @@ void step(Isa isa, int threads, State& s, int64_t t, const Hyper& h) {
 // Roundings, each of one unit u relatively. Gradient: scale, product: 2. m: both coefficients, both products,
 // sum, and the gradient's 2: at most 5 of the sum of magnitudes. v: all terms positive: coefficients, three
 // products, sum, twice the gradient's 2: 9. Denominator: half of v's 9, root, factor, product, eps, sum: 10
-// altogether. Update: step size, product, quotient: 3 more. Parameter: coefficient, product, and one of the
-// result.
+// altogether. Update: step size, product, quotient, sum with the decay: 4 more. Decay: coefficient, product
+// and that sum: 3. Parameter: one of the result.
 TEST(AdamW, MatchesReference) {
   const Hyper kHypers[] = {
       {1e-3, 0.9, 0.999, 1e-8, 0.1, 1}, {0.1, 0.9, 0.95, 1e-8, 0, 0.25}, {0, 0.5, 0, 1e-3, 1, 1}};
@@ -100,9 +100,9 @@ TEST(AdamW, MatchesReference) {
           m_bound.push_back(5 * kUnit * (std::fabs(h.b1 * before.m[i]) + std::fabs((1 - h.b1) * g)));
           v_bound.push_back(9 * kUnit * r.v);
           const double denominator = std::sqrt(r.v / correction2) + h.eps;
-          param_bound.push_back(h.lr / correction1 / denominator *
-                                    (m_bound.back() + 13 * kUnit * std::fabs(r.m)) +
-                                kUnit * (2 * std::fabs(before.param[i]) + std::fabs(r.param)));
+          param_bound.push_back(
+              h.lr / correction1 / denominator * (m_bound.back() + 14 * kUnit * std::fabs(r.m)) +
+              kUnit * (3 * h.lr * h.weight_decay * std::fabs(before.param[i]) + std::fabs(r.param)));
         }
         for (Isa isa : isas()) {
           SCOPED_TRACE(fmt::format("{} n={} t={} lr={}", name_of(isa), n, t, h.lr));

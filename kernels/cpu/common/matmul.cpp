@@ -42,7 +42,7 @@ auto explained(const MatmulShape& s, Make make) {
     return make();
   } catch (const dnnl::error& e) {
     throw Error(ExitCode::failure, fmt::format("oneDNN: {} (matmul {} x {} x {})", e.what(), s.M, s.N, s.K),
-                "\"device\": {\"isa\": \"avx2\"} computes without oneDNN");
+                "set device.isa to \"avx2\" to compute without oneDNN");
   }
 }
 

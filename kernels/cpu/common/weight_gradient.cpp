@@ -1,6 +1,6 @@
-// d_weight += d_out^T in. Transposed left factors of power-of-two strides are slow in every library, so each
-// tile transposes its own columns of d_out into scratch, a chunk of rows at a time; `in`, which all tiles
-// read, is packed into panels beforehand. The sum over rows goes chunk by chunk in fixed order.
+// d_weight += d_out^T in. The packed matmul wants its left factor as it is multiplied, so each tile
+// transposes its own columns of d_out into scratch, a chunk of rows at a time; `in`, which all tiles read, is
+// packed into panels beforehand. The sum over rows goes chunk by chunk in fixed order.
 #include "kernels/cpu/common/weight_gradient.h"
 
 #include <algorithm>
