@@ -5,9 +5,9 @@
 namespace kiln::kernels::cpu::KILN_ISA {
 namespace {
 
-// Columns that one task of the backward pass owns: whole pairs of cache lines, several tasks even for narrow
-// models.
-constexpr int64_t kColumns = 32;
+// Columns that one task of the backward pass owns: few enough for several tasks, enough to make fetching each
+// row's piece worthwhile (pieces of 32 columns take 1.3 to 1.9 times as long as those of 96).
+constexpr int64_t kColumns = 96;
 
 }  // namespace
 

@@ -75,37 +75,48 @@ Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) {
   const Plan::Layout layout = plan.layout();
   const auto& entries = plan.entries();
   pointers_.resize(entries.size(), nullptr);
-  if (mode == ArenaMode::discrete) {
-    // From the heap, where sanitizers put red zones around each buffer.
-    for (size_t i = 0; i < entries.size(); i++) {
-      if (entries[i].bytes == 0) continue;
-      pointers_[i] = ::operator new(entries[i].bytes, std::align_val_t{Plan::kAlignment});
-      std::memset(pointers_[i], 0, entries[i].bytes);
-      allocated_bytes_ += entries[i].bytes;
-    }
-    return;
-  }
-  if (layout.total_bytes == 0) return;
-  // One mapping: it starts as zeros, and pages that are never touched cost nothing.
-  void* slab = ::mmap(nullptr, layout.total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (slab == MAP_FAILED) {
-    throw Error(ExitCode::failure, fmt::format("out of memory: the plan of this run needs\n{}", describe(layout)),
-                "lower train.micro_batch (activations) or the size of the model (everything else)");
-  }
-  slab_ = slab;
-  allocated_bytes_ = layout.total_bytes;
-  for (size_t i = 0; i < entries.size(); i++) {
-    if (entries[i].bytes) pointers_[i] = static_cast<char*>(slab_) + layout.offsets[i];
-  }
+  const bool allocated = mode == ArenaMode::slab ? allocate_slab(plan, layout) : allocate_each(plan);
+  if (allocated) return;
+  release();
+  throw Error(ExitCode::failure, fmt::format("out of memory: the plan of this run needs\n{}", describe(layout)),
+              "lower train.micro_batch (activations) or the size of the model (everything else)");
 }
 
-Arena::~Arena() {
+// One mapping: it starts as zeros, and pages that are never touched cost nothing.
+bool Arena::allocate_slab(const Plan& plan, const Plan::Layout& layout) {
+  if (layout.total_bytes == 0) return true;
+  void* slab = ::mmap(nullptr, layout.total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (slab == MAP_FAILED) return false;
+  slab_ = slab;
+  allocated_bytes_ = layout.total_bytes;
+  for (size_t i = 0; i < pointers_.size(); i++) {
+    if (plan.entries()[i].bytes) pointers_[i] = static_cast<char*>(slab_) + layout.offsets[i];
+  }
+  return true;
+}
+
+// From the heap, where sanitizers put red zones around each buffer.
+bool Arena::allocate_each(const Plan& plan) {
+  for (size_t i = 0; i < pointers_.size(); i++) {
+    const size_t bytes = plan.entries()[i].bytes;
+    if (bytes == 0) continue;
+    pointers_[i] = ::operator new(bytes, std::align_val_t{Plan::kAlignment}, std::nothrow);
+    if (!pointers_[i]) return false;
+    std::memset(pointers_[i], 0, bytes);
+    allocated_bytes_ += bytes;
+  }
+  return true;
+}
+
+void Arena::release() {
   if (slab_) {
     ::munmap(slab_, allocated_bytes_);
     return;
   }
   for (void* p : pointers_) ::operator delete(p, std::align_val_t{Plan::kAlignment});
 }
+
+Arena::~Arena() { release(); }
 
 std::string describe(const Plan::Layout& layout) {
   std::string text;

@@ -81,6 +81,11 @@ class Arena {
   size_t allocated_bytes() const { return allocated_bytes_; }
 
  private:
+  // Each returns false when the system refuses.
+  bool allocate_slab(const Plan& plan, const Plan::Layout& layout);
+  bool allocate_each(const Plan& plan);
+  void release();
+
   std::vector<void*> pointers_;
   void* slab_ = nullptr;
   size_t allocated_bytes_ = 0;
