@@ -23,6 +23,16 @@ if(NOT CLI11_FOUND)
   kiln_missing("CLI11" libcli11-dev)
 endif()
 
+# xxHash: the checksums of checkpoints.
+find_library(KILN_XXHASH NAMES xxhash)
+find_path(KILN_XXHASH_INCLUDE xxhash.h)
+if(NOT KILN_XXHASH OR NOT KILN_XXHASH_INCLUDE)
+  kiln_missing("xxHash" libxxhash-dev)
+endif()
+add_library(kiln_xxhash INTERFACE)
+target_include_directories(kiln_xxhash SYSTEM INTERFACE ${KILN_XXHASH_INCLUDE})
+target_link_libraries(kiln_xxhash INTERFACE ${KILN_XXHASH})
+
 # oneDNN, found by file: its own CMake package asks for OpenCL too. Kiln calls it from its own threads, each told to
 # use one OpenMP thread.
 find_library(KILN_DNNL NAMES dnnl)

@@ -69,8 +69,9 @@ struct Sampling {
 };
 
 struct Checkpoint {
-  int64_t every = 0;  // steps; 0: only at the end
-  int64_t keep = 0;   // newest checkpoints that stay
+  int64_t every = 0;       // steps; 0: only at the end
+  int64_t keep = 0;        // newest checkpoints that stay
+  int64_t keep_every = 0;  // steps; multiples stay for good; 0: none
   bool operator==(const Checkpoint&) const = default;
 };
 

@@ -181,6 +181,9 @@ std::vector<Key> make_schema() {
       integer("checkpoint.keep", at<&Config::checkpoint, &Checkpoint::keep>, 2, "checkpoints", 1, 1000,
               "The newest checkpoints stay, this many; older ones are removed.",
               "save_total_limit keep_last max_to_keep"),
+      integer("checkpoint.keep_every", at<&Config::checkpoint, &Checkpoint::keep_every>, 0, "steps", 0, kMostSteps,
+              "Checkpoints of steps that are multiples of it stay for good; 0: none does.",
+              "keep_interval save_milestones permanent_every"),
 
       text("output.dir", at<&Config::output, &Output::dir>, "", kPathUnit,
            "Folder of the run: metrics, checkpoints, resolved config; empty: runs/ and the config's folder "

@@ -19,10 +19,12 @@ namespace fs = std::filesystem;
 [[noreturn]] void fail(const char* what, const fs::path& path) {
   const int code = errno;
   std::string hint;
-  if (code == ENOSPC) hint = "free some space on that disk";
+  if (code == ENOSPC || code == EDQUOT) hint = "free some space on that disk, or write to another one";
+  if (code == EIO) hint = "the disk reports an error: look at the system's log, and write to another disk";
   if (code == EACCES || code == EROFS) hint = "check the permissions of the file and of its folder";
   if (code == ENOENT) hint = "check the spelling; relative paths start at the current directory";
-  throw Error(ExitCode::data, fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(code)), hint);
+  throw Error(ExitCode::data, fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(code)),
+              hint);
 }
 
 // Closes on every way out.
@@ -38,34 +40,50 @@ struct Descriptor {
 
 }  // namespace
 
-std::string read_file(const fs::path& path) {
+void read_pieces(const fs::path& path, FunctionRef<void(std::string_view)> visit) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.fd < 0) fail("open", path);
-  std::string content;
   char buffer[1 << 15];
   for (;;) {
     const ssize_t n = ::read(file.fd, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("read", path);
-    if (n == 0) return content;
-    content.append(buffer, static_cast<size_t>(n));
+    if (n == 0) return;
+    visit(std::string_view(buffer, static_cast<size_t>(n)));
   }
 }
 
+std::string read_file(const fs::path& path) {
+  std::string content;
+  read_pieces(path, [&](std::string_view piece) { content += piece; });
+  return content;
+}
+
+namespace {
+
+void write_and_sync(const fs::path& path, std::string_view content) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.fd < 0) fail("create", path);
+  while (!content.empty()) {
+    const ssize_t n = ::write(file.fd, content.data(), content.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("write", path);
+    content.remove_prefix(static_cast<size_t>(n));
+  }
+  if (::fsync(file.fd) != 0) fail("sync", path);
+}
+
+}  // namespace
+
 void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary = path.string() + ".tmp";
-  {
-    Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.fd < 0) fail("create", temporary);
-    while (!content.empty()) {
-      const ssize_t n = ::write(file.fd, content.data(), content.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail("write", temporary);
-      content.remove_prefix(static_cast<size_t>(n));
-    }
-    if (::fsync(file.fd) != 0) fail("sync", temporary);
+  try {
+    write_and_sync(temporary, content);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail("rename a temporary file to", path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("rename a temporary file to", path);
   sync_directory(path.parent_path());
 }
 
@@ -75,7 +93,9 @@ void sync_file(const fs::path& path) {
   if (::fsync(file.fd) != 0) fail("sync", path);
 }
 
-void sync_directory(const fs::path& path) { sync_file(path.empty() ? fs::path(".") : path); }
+void sync_directory(const fs::path& path) {
+  sync_file(path.empty() ? fs::path(".") : path);
+}
 
 MappedFile::MappedFile(const fs::path& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -83,7 +103,8 @@ MappedFile::MappedFile(const fs::path& path) {
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) fail("stat", path);
   if (!S_ISREG(info.st_mode)) {
-    throw Error(ExitCode::data, fmt::format("{} is not a regular file", path.string()), "give the path of a file");
+    throw Error(ExitCode::data, fmt::format("{} is not a regular file", path.string()),
+                "give the path of a file");
   }
   size_ = static_cast<size_t>(info.st_size);
   if (size_ == 0) return;

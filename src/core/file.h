@@ -1,5 +1,5 @@
-// Files: whole-file reads, atomic writes, read-only mappings. Every failure throws Error(ExitCode::data) with the path
-// and the system's reason.
+// Files: whole-file reads, atomic writes, read-only mappings. Every failure throws Error(ExitCode::data) with
+// the path and the system's reason.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,18 @@
 #include <string>
 #include <string_view>
 
+#include "src/core/parallel.h"
+
 namespace kiln {
 
 std::string read_file(const std::filesystem::path& path);
 
-// Writes under a temporary name in the same folder, syncs, renames, syncs the folder: after a crash the path holds
-// either the old or the new content, never a mixture.
+// Calls `visit` with the content, piece after piece, each at most 32 KiB and valid during the call.
+void read_pieces(const std::filesystem::path& path, FunctionRef<void(std::string_view piece)> visit);
+
+// Writes under a temporary name in the same folder, syncs, renames, syncs the folder: after a crash the path
+// holds either the old or the new content, never a mixture. After an error it holds the old content and
+// nothing else is left.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 void sync_file(const std::filesystem::path& path);

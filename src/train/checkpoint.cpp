@@ -2,16 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
+#include "src/core/checksum.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
 #include "src/core/safetensors.h"
+#include "src/train/checkpoint_folders.h"
 
 namespace kiln::train {
 namespace {
@@ -19,116 +19,15 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 constexpr const char* kManifest = "manifest.json";
+constexpr const char* kSeal = "xxh3";
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
-constexpr std::string_view kTemporary = ".tmp-", kReplaced = ".old-", kStep = "step_";
 
 constexpr const char* kOtherHint = "delete or repair that folder: an older checkpoint is used then";
 constexpr const char* kModelHint =
     "the checkpoint was written with another config: use the config of that run";
-
-fs::path root(const fs::path& run) {
-  return run / "checkpoints";
-}
-std::string folder_name(int64_t step) {
-  return fmt::format("{}{:08}", kStep, step);
-}
-
-// Runs a change of the file system; its error as ours.
-template <class Change>
-void change(const char* what, const fs::path& path, Change&& action) {
-  std::error_code code;
-  action(code);
-  if (code) {
-    throw Error(ExitCode::data, fmt::format("cannot {} {}: {}", what, path.string(), code.message()),
-                "check the disk and the permissions of the run folder");
-  }
-}
-
-void move_folder(const fs::path& from, const fs::path& to) {
-  change("rename", from, [&](std::error_code& code) { fs::rename(from, to, code); });
-}
-
-void delete_folder(const fs::path& path) {
-  change("remove", path, [&](std::error_code& code) { fs::remove_all(path, code); });
-}
-
-void make_folder(const fs::path& path) {
-  change("create", path, [&](std::error_code& code) { fs::create_directories(path, code); });
-}
-
-struct Candidate {
-  int64_t step;
-  bool replaced;  // ".old-": counts only where the new one is missing or broken
-  fs::path path;
-};
-
-std::optional<Candidate> parse_name(const fs::path& path) {
-  const std::string name = path.filename().string();
-  std::string_view digits = name;
-  const bool replaced = digits.starts_with(kReplaced);
-  if (replaced) digits.remove_prefix(kReplaced.size());
-  if (!digits.starts_with(kStep)) return std::nullopt;
-  digits.remove_prefix(kStep.size());
-  int64_t step = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  if (error != std::errc() || digits.empty() || digits[0] == '-' || end != digits.data() + digits.size()) {
-    return std::nullopt;
-  }
-  return Candidate{step, replaced, path};
-}
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
-std::vector<fs::path> entries(const fs::path& folder) {
-  std::vector<fs::path> paths;
-  change("list", folder, [&](std::error_code& code) {
-    for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-      paths.push_back(it->path());
-    }
-    if (code == std::errc::no_such_file_or_directory) code.clear();  // no checkpoint yet
-  });
-  return paths;
-}
-
-// Newest first.
-std::vector<Candidate> candidates(const fs::path& run) {
-  std::vector<Candidate> found;
-  for (const fs::path& path : entries(root(run))) {
-    if (auto c = parse_name(path)) found.push_back(std::move(*c));
-  }
-  std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
-    return a.step != b.step ? a.step > b.step : a.replaced < b.replaced;
-  });
-  return found;
-}
-
-// Finishes what a crash interrupted: a replacement that had not arrived is undone, all other leftovers go.
-void tidy(const fs::path& run) {
-  for (const fs::path& path : entries(root(run))) {
-    const std::string name = path.filename().string();
-    const fs::path original = path.parent_path() / name.substr(std::min(name.size(), kReplaced.size()));
-    if (name.starts_with(kReplaced) && !is_there(original)) {
-      move_folder(path, original);
-    } else if (name.starts_with(kReplaced) || name.starts_with(kTemporary)) {
-      delete_folder(path);
-    }
-  }
-}
-
-// Takes the name away first: a crash midway leaves no half checkpoint that looks whole.
-void remove_checkpoint(const fs::path& path) {
-  const fs::path doomed = path.parent_path() / (std::string(kTemporary) + path.filename().string());
-  delete_folder(doomed);
-  move_folder(path, doomed);
-  sync_directory(path.parent_path());
-  delete_folder(doomed);
-}
 
 int64_t file_bytes(const fs::path& path) {
   std::error_code code;
@@ -154,12 +53,21 @@ void write_tensors(const fs::path& folder, const ParameterTable& parameters,
                     {.metadata = {}, .sync = true});
 }
 
+// The manifest's own checksum stands in it, over the text of all the rest.
+std::string seal(json manifest) {
+  manifest.erase(kSeal);
+  return text_checksum(manifest.dump());
+}
+
 void write_manifest(const fs::path& folder, const CheckpointState& state) {
   json files;
-  for (const char* name : {kModel, kOptimizer}) files[name] = file_bytes(folder / name);
-  const json manifest = {
+  for (const char* name : {kModel, kOptimizer}) {
+    files[name] = {{"bytes", file_bytes(folder / name)}, {"xxh3", file_checksum(folder / name)}};
+  }
+  json manifest = {
       {"version", kVersion},      {"step", state.step},          {"optimizer_t", state.optimizer_t},
       {"samples", state.samples}, {"config", state.config_json}, {"files", files}};
+  manifest[kSeal] = seal(manifest);
   write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
 }
 
@@ -200,6 +108,58 @@ void copy(const SafetensorsFile& file, const std::vector<Target>& targets) {
   }
 }
 
+// A manifest that is whole, and files of the sizes it says.
+json checked_manifest(const fs::path& folder) {
+  const fs::path path = folder / kManifest;
+  const auto fail = [&](const std::string& what) {
+    throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
+  };
+  json manifest = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!manifest.is_object()) fail("is not a JSON object");
+  const auto whole_number = [&](const json& object, const char* key) {
+    const auto it = object.find(key);
+    if (it == object.end() || !it->is_number_unsigned() || it->get<uint64_t>() > INT64_MAX) {
+      fail(fmt::format("\"{}\" is not a whole number", key));
+    }
+    return it->get<int64_t>();
+  };
+  const auto text = [&](const json& object, const char* key) {
+    const auto it = object.find(key);
+    if (it == object.end() || !it->is_string()) fail(fmt::format("\"{}\" is not a string", key));
+    return it->get_ref<const std::string&>();
+  };
+  if (const int64_t version = whole_number(manifest, "version"); version != kVersion) {
+    fail(fmt::format("has version {}, this program knows version {}", version, kVersion));
+  }
+  for (const char* key : {"step", "optimizer_t", "samples"}) whole_number(manifest, key);
+  text(manifest, "config");
+  if (text(manifest, kSeal) != seal(manifest))
+    fail("its checksum does not match its content: the file is damaged");
+  const auto files = manifest.find("files");
+  if (files == manifest.end() || !files->is_object()) fail("\"files\" is not a JSON object");
+  for (const char* name : {kModel, kOptimizer}) {
+    const auto entry = files->find(name);
+    if (entry == files->end() || !entry->is_object())
+      fail(fmt::format("\"files\" does not hold \"{}\"", name));
+    text(*entry, "xxh3");
+    const int64_t expected = whole_number(*entry, "bytes"), bytes = file_bytes(folder / name);
+    if (bytes != expected) {
+      throw Error(
+          ExitCode::data,
+          fmt::format("{}: has {} bytes, the manifest says {}", (folder / name).string(), bytes, expected),
+          kOtherHint);
+    }
+  }
+  return manifest;
+}
+
+CheckpointState state_of(const json& manifest) {
+  return {.step = manifest["step"].get<int64_t>(),
+          .optimizer_t = manifest["optimizer_t"].get<int64_t>(),
+          .samples = manifest["samples"].get<int64_t>(),
+          .config_json = manifest["config"].get<std::string>()};
+}
+
 }  // namespace
 
 fs::path save_checkpoint(const fs::path& run, const CheckpointState& state, const ParameterTable& parameters,
@@ -211,66 +171,50 @@ fs::path save_checkpoint(const fs::path& run, const CheckpointState& state, cons
   make_folder(root(run));
   sync_directory(run);
   tidy(run);
+  const bool replace = is_there(final);
   try {
     make_folder(temporary);
     write_tensors(temporary, parameters, optimizers);
     write_manifest(temporary, state);
     sync_directory(temporary);
+    if (replace) move_folder(final, replaced);
+    move_folder(temporary, final);
+    sync_directory(root(run));
   } catch (...) {
-    std::error_code ignored;  // the first error is the one to report
-    fs::remove_all(temporary, ignored);
+    try {
+      tidy(run);
+    } catch (const Error&) {
+      // The first error is the one to report; what is left is tidied before the next checkpoint.
+    }
     throw;
   }
-  const bool replace = is_there(final);
-  if (replace) move_folder(final, replaced);
-  move_folder(temporary, final);
-  sync_directory(root(run));
   if (replace) remove_checkpoint(replaced);
   return final;
 }
 
 CheckpointState read_manifest(const fs::path& folder) {
-  const fs::path path = folder / kManifest;
-  const auto fail = [&](const std::string& what) {
-    throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
-  };
-  const json manifest = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object()) fail("is not a JSON object");
-  const auto whole_number = [&](const json& object, const char* key) {
-    const auto it = object.find(key);
-    if (it == object.end() || !it->is_number_unsigned() || it->get<uint64_t>() > INT64_MAX) {
-      fail(fmt::format("\"{}\" is not a whole number", key));
-    }
-    return it->get<int64_t>();
-  };
-  if (const int64_t version = whole_number(manifest, "version"); version != kVersion) {
-    fail(fmt::format("has version {}, this program knows version {}", version, kVersion));
-  }
-  CheckpointState state{.step = whole_number(manifest, "step"),
-                        .optimizer_t = whole_number(manifest, "optimizer_t"),
-                        .samples = whole_number(manifest, "samples"),
-                        .config_json = {}};
-  const auto config = manifest.find("config");
-  if (config == manifest.end() || !config->is_string()) fail("\"config\" is not a string");
-  state.config_json = config->get<std::string>();
-  const auto files = manifest.find("files");
-  if (files == manifest.end() || !files->is_object()) fail("\"files\" is not a JSON object");
+  return state_of(checked_manifest(folder));
+}
+
+CheckpointState verify_checkpoint(const fs::path& folder) {
+  const json manifest = checked_manifest(folder);
   for (const char* name : {kModel, kOptimizer}) {
-    const int64_t expected = whole_number(*files, name), bytes = file_bytes(folder / name);
-    if (bytes != expected) {
-      throw Error(
-          ExitCode::data,
-          fmt::format("{}: has {} bytes, the manifest says {}", (folder / name).string(), bytes, expected),
-          kOtherHint);
+    const auto expected = manifest["files"][name]["xxh3"].get<std::string>(),
+               found = file_checksum(folder / name);
+    if (found != expected) {
+      throw Error(ExitCode::data,
+                  fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged",
+                              (folder / name).string(), found, expected),
+                  kOtherHint);
     }
   }
-  return state;
+  return state_of(manifest);
 }
 
 std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& warn) {
   for (const Candidate& c : candidates(run)) {
     try {
-      const CheckpointState state = read_manifest(c.path);
+      const CheckpointState state = verify_checkpoint(c.path);
       if (state.step == c.step) return c.path;
       warn(fmt::format("passing over a broken checkpoint: {} holds step {}", c.path.string(), state.step));
     } catch (const Error& e) {
@@ -282,7 +226,7 @@ std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& 
 
 CheckpointState load_checkpoint(const fs::path& folder, ParameterTable& parameters,
                                 optim::OptimizerSet& optimizers) {
-  CheckpointState state = read_manifest(folder);
+  CheckpointState state = verify_checkpoint(folder);
   const SafetensorsFile model(folder / kModel), optimizer(folder / kOptimizer);
   std::vector<Target> weights, states;
   for (const Parameter& p : parameters.all()) {
@@ -299,10 +243,11 @@ CheckpointState load_checkpoint(const fs::path& folder, ParameterTable& paramete
   return state;
 }
 
-void prune_checkpoints(const fs::path& run, int64_t keep, const Warn& warn) {
+void prune_checkpoints(const fs::path& run, int64_t keep, int64_t keep_every, const Warn& warn) {
   require(keep >= 1, "at least one checkpoint must be kept");
   int64_t kept = 0;
   for (const Candidate& c : candidates(run)) {
+    if (kept >= keep && keep_every > 0 && c.step % keep_every == 0 && !c.replaced) continue;
     try {
       if (kept < keep) {
         read_manifest(c.path);

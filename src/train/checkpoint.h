@@ -1,6 +1,6 @@
 // Checkpoints: folders `<run>/checkpoints/step_00000123` with model.safetensors (fp32 masters),
-// optimizer.safetensors (every state tensor) and manifest.json, which holds the rest and the sizes of the
-// other two and is written last.
+// optimizer.safetensors (every state tensor) and manifest.json, which holds the rest, the sizes and checksums
+// of the other two and one of itself, and is written last.
 //
 // A checkpoint appears under its name by one rename of a folder whose every file is on disk, so whatever
 // instruction a run dies at, a folder with that name is complete. Names that begin with ".tmp-" are
@@ -41,23 +41,27 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& run, const Ch
 
 using Warn = std::function<void(const std::string&)>;
 
-// The newest complete checkpoint; none if there is none. A folder whose manifest is missing or broken, or
-// whose files are missing or of another size, is passed over with a warning that says why. Changes nothing on
-// disk.
+// The newest intact checkpoint; none if there is none. A folder whose manifest is missing or broken, or whose
+// files are missing, of another size or of another checksum, is passed over with a warning that says why.
+// Changes nothing on disk.
 std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& run,
                                                             const Warn& warn = log_warning);
 
-// Reads a checkpoint into parameters and optimizer state, both bound. Everything is checked first - the same
-// names, shapes and types on both sides, nothing missing, nothing left over - so after an error no number has
-// changed.
+// Reads a checkpoint into parameters and optimizer state, both bound. Everything is checked first -
+// checksums, the same names, shapes and types on both sides, nothing missing, nothing left over - so after an
+// error no number has changed.
 CheckpointState load_checkpoint(const std::filesystem::path& folder, ParameterTable& parameters,
                                 optim::OptimizerSet& optimizers);
 
-// Only the manifest, checked against the sizes of the files.
+// Only the manifest, checked against its own checksum and the sizes of the files.
 CheckpointState read_manifest(const std::filesystem::path& folder);
 
-// Removes all checkpoints older than the newest `keep` (>= 1) complete ones. What cannot be removed stays,
-// with a warning that says why.
-void prune_checkpoints(const std::filesystem::path& run, int64_t keep, const Warn& warn = log_warning);
+// Reads every byte and compares the checksums as well.
+CheckpointState verify_checkpoint(const std::filesystem::path& folder);
+
+// Removes all checkpoints older than the newest `keep` (>= 1) complete ones, except those of steps that are
+// multiples of `keep_every` (0: no exceptions). What cannot be removed stays, with a warning that says why.
+void prune_checkpoints(const std::filesystem::path& run, int64_t keep, int64_t keep_every,
+                       const Warn& warn = log_warning);
 
 }  // namespace kiln::train

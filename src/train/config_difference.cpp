@@ -11,7 +11,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 5> kFreeSections = {"validation", "sampling", "checkpoint", "output", "device"};
+constexpr std::array<std::string_view, 5> kFreeSections = {"validation", "sampling", "checkpoint", "output",
+                                                           "device"};
 
 bool is_free(const std::string& pointer) {
   for (std::string_view section : kFreeSections) {
@@ -33,10 +34,12 @@ std::vector<std::string> meaningful_differences(const std::string& old_json, con
   for (const auto& [key, value] : after.items()) {
     if (is_free(key)) continue;
     const json old_value = before.contains(key) ? before[key] : json("(absent)");
-    if (old_value != value) differences.push_back(fmt::format("{}: {} -> {}", dotted(key), old_value.dump(), value.dump()));
+    if (old_value != value)
+      differences.push_back(fmt::format("{}: {} -> {}", dotted(key), old_value.dump(), value.dump()));
   }
   for (const auto& [key, value] : before.items()) {
-    if (!is_free(key) && !after.contains(key)) differences.push_back(fmt::format("{}: {} -> (absent)", dotted(key), value.dump()));
+    if (!is_free(key) && !after.contains(key))
+      differences.push_back(fmt::format("{}: {} -> (absent)", dotted(key), value.dump()));
   }
   return differences;
 }

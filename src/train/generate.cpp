@@ -11,10 +11,13 @@
 
 namespace kiln::train {
 
-int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& options, double u, int32_t* scratch) {
+int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& options, double u,
+                   int32_t* scratch) {
   std::span<int32_t> order(scratch, static_cast<size_t>(V));
   std::iota(order.begin(), order.end(), 0);
-  const auto likelier = [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
+  const auto likelier = [&](int32_t a, int32_t b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  };
   if (options.temperature <= 0) return *std::min_element(order.begin(), order.end(), likelier);
   if (options.top_k > 0 && options.top_k < V) {
     std::nth_element(order.begin(), order.begin() + options.top_k, order.end(), likelier);
@@ -22,7 +25,9 @@ int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& option
     std::sort(order.begin(), order.end());
   }
   const float top = logits[*std::min_element(order.begin(), order.end(), likelier)];
-  const auto weight = [&](int32_t id) { return std::exp((static_cast<double>(logits[id]) - top) / options.temperature); };
+  const auto weight = [&](int32_t id) {
+    return std::exp((static_cast<double>(logits[id]) - top) / options.temperature);
+  };
   double total = 0;
   for (int32_t id : order) total += weight(id);
   double left = u * total;
@@ -38,14 +43,16 @@ std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std
   require(!prompt.empty(), "generation needs at least one token to start from");
   const int64_t T = run.shape.T;
   const Random random(options.seed, hash_name("generate"));
-  std::vector<int32_t> window(prompt.end() - std::min<int64_t>(T, static_cast<int64_t>(prompt.size())), prompt.end());
+  std::vector<int32_t> window(prompt.end() - std::min<int64_t>(T, static_cast<int64_t>(prompt.size())),
+                              prompt.end());
   std::vector<int32_t> generated;
   for (int64_t i = 0; i < options.tokens; i++) {
     if (static_cast<int64_t>(window.size()) == T) window.erase(window.begin(), window.begin() + (T + 1) / 2);
     if (window.empty()) window.push_back(generated.empty() ? prompt.back() : generated.back());
     std::fill(std::copy(window.begin(), window.end(), run.tokens), run.tokens + T, 0);
     run.model->next_token_logits(context, run.tokens, T, static_cast<int64_t>(window.size()) - 1, run.logits);
-    const int32_t token = draw_token(run.logits, run.vocab, options, random.uniform(static_cast<uint64_t>(i)), run.candidates);
+    const int32_t token =
+        draw_token(run.logits, run.vocab, options, random.uniform(static_cast<uint64_t>(i)), run.candidates);
     generated.push_back(token);
     window.push_back(token);
   }

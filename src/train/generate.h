@@ -17,7 +17,8 @@ struct SamplingOptions {
 };
 
 // Draws one of the first V logits. `u` in [0, 1) decides; `scratch` holds V elements.
-int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& options, double u, int32_t* scratch);
+int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& options, double u,
+                   int32_t* scratch);
 
 // Continues `prompt` (token ids, at least one). When the sequence is full, the older half of it is forgotten.
 std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std::vector<int32_t>& prompt,

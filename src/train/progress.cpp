@@ -20,14 +20,17 @@ void Progress::step(const StepMetrics& m, int64_t done_in_this_process) {
     weight_ = 0.95 * weight_ + 0.05;
   }
   const auto now = std::chrono::steady_clock::now();
-  const bool due = done_in_this_process <= 3 || m.step == total_steps_ || m.skipped || now - last_ >= std::chrono::seconds(1);
+  const bool due = done_in_this_process <= 3 || m.step == total_steps_ || m.skipped ||
+                   now - last_ >= std::chrono::seconds(1);
   if (!due) return;
   last_ = now;
   const double ms = weight_ > 0 ? smoothed_ms_ / weight_ : m.ms;
   const double left = ms * 1e-3 * static_cast<double>(total_steps_ - m.step);
-  fmt::print("step {:>6}/{} | loss {:.4f} | lr {:.2e} | norm {:.3f} | {:.0f} ms | {:.0f} tok/s | MFU {:.1f} % | ETA {}{}\n",
-             m.step, total_steps_, m.loss, m.lr, m.gradient_norm, m.ms, m.tokens_per_second, 100 * m.mfu,
-             duration_text(left), m.skipped ? " | skipped: gradient not finite" : "");
+  fmt::print(
+      "step {:>6}/{} | loss {:.4f} | lr {:.2e} | norm {:.3f} | {:.0f} ms | {:.0f} tok/s | MFU {:.1f} % | ETA "
+      "{}{}\n",
+      m.step, total_steps_, m.loss, m.lr, m.gradient_norm, m.ms, m.tokens_per_second, 100 * m.mfu,
+      duration_text(left), m.skipped ? " | skipped: gradient not finite" : "");
   std::fflush(stdout);
 }
 

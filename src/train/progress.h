@@ -9,8 +9,8 @@
 
 namespace kiln::train {
 
-// Prints step lines to stdout, at most about one a second (metrics.jsonl has every step), with an ETA from a smoothed
-// step time.
+// Prints step lines to stdout, at most about one a second (metrics.jsonl has every step), with an ETA from a
+// smoothed step time.
 class Progress {
  public:
   explicit Progress(int64_t total_steps) : total_steps_(total_steps) {}

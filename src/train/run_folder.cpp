@@ -1,13 +1,11 @@
 #include "src/train/run_folder.h"
 
-#include <cerrno>
-#include <cstring>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
-#include "src/core/log.h"
 #include "src/train/versions.h"
 
 namespace kiln::train {
@@ -29,7 +27,8 @@ int64_t step_of_metrics_line(const std::string& line) {
 
 int64_t step_of_main_log_line(const std::string& line) {
   long long step = -1;
-  return line.size() > 2 && line.back() != ':' && std::sscanf(line.c_str(), "s:%lld ", &step) == 1 ? step : -1;
+  return line.size() > 2 && line.back() != ':' && std::sscanf(line.c_str(), "s:%lld ", &step) == 1 ? step
+                                                                                                   : -1;
 }
 
 template <class StepOf>
@@ -48,24 +47,19 @@ void keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of) {
   if (kept.size() != content.size()) write_file_atomically(path, kept);
 }
 
-std::FILE* open_for_append(const fs::path& path) {
-  std::FILE* file = std::fopen(path.c_str(), "ae");
-  if (!file) {
-    throw Error(ExitCode::data, fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)),
-                "check the permissions of the run folder (output.dir) and the space on its disk");
-  }
-  return file;
-}
-
 }  // namespace
 
-bool RunFolder::occupied(const fs::path& path) { return fs::exists(path / kMetrics) || fs::exists(path / "checkpoints"); }
+bool RunFolder::occupied(const fs::path& path) {
+  return fs::exists(path / kMetrics) || fs::exists(path / "checkpoints");
+}
 
-RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_step) : path_(config.output.dir) {
+RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_step)
+    : path_(config.output.dir) {
   std::error_code problem;
   fs::create_directories(path_, problem);
   if (problem) {
-    throw Error(ExitCode::data, fmt::format("cannot create the run folder {}: {}", path_.string(), problem.message()),
+    throw Error(ExitCode::data,
+                fmt::format("cannot create the run folder {}: {}", path_.string(), problem.message()),
                 "choose another one with --set output.dir=...");
   }
   require(mode == Mode::resume || !occupied(path_), "a fresh run was given the folder of another");
@@ -75,40 +69,39 @@ RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_ste
     keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line);
     keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line);
   }
-  metrics_ = open_for_append(path_ / kMetrics);
-  main_log_ = open_for_append(path_ / kMainLog);
+  metrics_.emplace(path_ / kMetrics);
+  main_log_.emplace(path_ / kMainLog);
 }
 
-RunFolder::~RunFolder() {
-  if (metrics_) std::fclose(metrics_);
-  if (main_log_) std::fclose(main_log_);
-}
-
-void RunFolder::write_line(std::FILE* file, const std::string& line) {
-  const bool ok = std::fwrite(line.data(), 1, line.size(), file) == line.size() && std::fputc('\n', file) != EOF &&
-                  std::fflush(file) == 0;
-  if (ok) return;
-  std::clearerr(file);
-  if (!warned_) log_warning(fmt::format("cannot write a log in {}: {}; the run goes on", path_.string(), std::strerror(errno)));
-  warned_ = true;
+void RunFolder::sync() {
+  metrics_->sync();
+  main_log_->sync();
 }
 
 void RunFolder::record_step(const StepMetrics& m) {
-  json line = {{"step", m.step}, {"tokens", m.tokens}, {"loss", m.loss}, {"lr", m.lr}, {"gradient_norm", m.gradient_norm},
-               {"ms", m.ms}, {"tokens_per_second", m.tokens_per_second}, {"mfu", m.mfu}};
+  json line = {{"step", m.step},
+               {"tokens", m.tokens},
+               {"loss", m.loss},
+               {"lr", m.lr},
+               {"gradient_norm", m.gradient_norm},
+               {"ms", m.ms},
+               {"tokens_per_second", m.tokens_per_second},
+               {"mfu", m.mfu}};
   if (m.skipped) line["skipped"] = true;
-  write_line(metrics_, line.dump());
-  write_line(main_log_, fmt::format("s:{} trl:{:.4f} lr:{:.6g} norm:{:.4f}", m.step, m.loss, m.lr, m.gradient_norm));
+  metrics_->write(line.dump());
+  main_log_->write(
+      fmt::format("s:{} trl:{:.4f} lr:{:.6g} norm:{:.4f}", m.step, m.loss, m.lr, m.gradient_norm));
 }
 
 void RunFolder::record_validation(int64_t step, double loss, double unigram_entropy) {
-  write_line(metrics_, json{{"step", step}, {"validation_loss", loss}, {"unigram_entropy", unigram_entropy}}.dump());
-  write_line(main_log_, fmt::format("s:{} tel:{:.4f}", step, loss));
+  metrics_->write(
+      json{{"step", step}, {"validation_loss", loss}, {"unigram_entropy", unigram_entropy}}.dump());
+  main_log_->write(fmt::format("s:{} tel:{:.4f}", step, loss));
 }
 
 void RunFolder::record_sample(int64_t step, const std::string& text) {
   const json line = {{"step", step}, {"sample", text}};
-  write_line(metrics_, line.dump(-1, ' ', false, json::error_handler_t::replace));
+  metrics_->write(line.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 }  // namespace kiln::train

@@ -32,7 +32,8 @@ std::string parameter_table(const ParameterTable& parameters) {
       rows.push_back({name, to_string(p.shape), name_of(p.kind), 1, p.elements()});
     }
   }
-  std::string text = fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", "parameter", "shape", "count", "elements", "kind");
+  std::string text =
+      fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", "parameter", "shape", "count", "elements", "kind");
   for (const Row& r : rows) {
     text += fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", r.name, r.shape, r.count, r.elements, r.kind);
   }
@@ -40,18 +41,21 @@ std::string parameter_table(const ParameterTable& parameters) {
 }
 
 std::string data_line(const char* what, const data::Dataset& dataset, const std::string& pattern) {
-  return fmt::format("  {:<11}{} tokens in {} shard{}, {} sequences ({})\n", what, dataset.tokens(), dataset.files().size(),
-                     dataset.files().size() == 1 ? "" : "s", dataset.windows(), pattern);
+  return fmt::format("  {:<11}{} tokens in {} shard{}, {} sequences ({})\n", what, dataset.tokens(),
+                     dataset.files().size(), dataset.files().size() == 1 ? "" : "s", dataset.windows(),
+                     pattern);
 }
 
 }  // namespace
 
 std::string startup_text(const config::Config& config, const plan::PlannedRun& run, const Device& device,
-                         const data::Dataset& training, const data::Dataset* validation, double gemm_peak_gflops) {
+                         const data::Dataset& training, const data::Dataset* validation,
+                         double gemm_peak_gflops) {
   const double tokens = static_cast<double>(run.shape.B * run.shape.T);
   const auto& m = config.model;
-  std::string text = fmt::format("model: {}, {} layers, width {}, {} heads, ffn {}, vocabulary {} (padded to {}), context {}\n",
-                                 m.family, m.layers, m.width, m.heads, m.ffn, m.vocab, run.padded_vocab, m.context);
+  std::string text = fmt::format(
+      "model: {}, {} layers, width {}, {} heads, ffn {}, vocabulary {} (padded to {}), context {}\n",
+      m.family, m.layers, m.width, m.heads, m.ffn, m.vocab, run.padded_vocab, m.context);
   text += parameter_table(run.model->parameters());
   text += "memory, planned; allocated once, at start:\n" + describe(run.plan.layout()) + "\n";
   text += fmt::format("device: {}, {} ({}, {} threads), precision {}\n", name_of(device.kind), device.name,
@@ -60,14 +64,16 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   if (validation) text += data_line("validation", *validation, config.data.validation);
   text += "optimizers:\n" + run.optimizers->describe();
   const int64_t step_tokens = config.train.tokens_per_step;
-  text += fmt::format("run: {} steps of {} tokens ({} micro-batch{} of {} x {}), {:.2f} epochs\n", config.train.steps,
-                      step_tokens, run.micro_batches, run.micro_batches == 1 ? "" : "es", run.shape.B, run.shape.T,
+  text += fmt::format("run: {} steps of {} tokens ({} micro-batch{} of {} x {}), {:.2f} epochs\n",
+                      config.train.steps, step_tokens, run.micro_batches, run.micro_batches == 1 ? "" : "es",
+                      run.shape.B, run.shape.T,
                       static_cast<double>(config.train.steps * step_tokens) /
                           static_cast<double>(training.windows() * run.shape.T));
-  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n", run.training_flops / tokens * 1e-6,
-                      gemm_peak_gflops);
-  text += fmt::format("  flop/token: 6 x (weights of all linear layers and the head) + 6 x layers x width x sequence "
-                      "(causal attention), counted call by call\n");
+  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n",
+                      run.training_flops / tokens * 1e-6, gemm_peak_gflops);
+  text += fmt::format(
+      "  flop/token: 6 x (weights of all linear layers and the head) + 6 x layers x width x sequence "
+      "(causal attention), counted call by call\n");
   text += "  Gflop/s: the best fp32 matrix product measured just now through the same kernels and threads\n";
   return text;
 }

@@ -9,19 +9,23 @@ namespace {
 
 void zero_gradients(Context& context, const ParameterTable& parameters) {
   for (const Parameter& p : parameters.all()) {
-    kernels::set_zero(context, {.x = p.gradient, .bytes = p.elements() * static_cast<int64_t>(sizeof(float)), .dtype = DType::f32});
+    kernels::set_zero(
+        context,
+        {.x = p.gradient, .bytes = p.elements() * static_cast<int64_t>(sizeof(float)), .dtype = DType::f32});
   }
 }
 
 }  // namespace
 
-StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset, data::Sampler& sampler,
-                      dist::Communicator& ranks, const StepOptions& options, Position& position) {
+StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
+                      data::Sampler& sampler, dist::Communicator& ranks, const StepOptions& options,
+                      Position& position) {
   const auto& [B, T, loss_rows, training] = run.shape;
   const int64_t tokens_per_rank = run.micro_batches * B * T;
   const int64_t tokens = tokens_per_rank * ranks.size();
 
-  // Samples are dealt micro-batch by micro-batch, rank after rank: any number of ranks trains on the same step batches.
+  // Samples are dealt micro-batch by micro-batch, rank after rank: any number of ranks trains on the same
+  // step batches.
   zero_gradients(context, run.model->parameters());
   double loss = 0;
   for (int64_t micro = 0; micro < run.micro_batches; micro++) {
@@ -29,7 +33,8 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
     for (int64_t b = 0; b < B; b++) {
       dataset.read_window(sampler.window(first + b), run.tokens + b * T, run.targets + b * T);
     }
-    run.model->forward_backward(context, run.tokens, run.targets, B, T, 1.0f / static_cast<float>(tokens), run.losses);
+    run.model->forward_backward(context, run.tokens, run.targets, B, T, 1.0f / static_cast<float>(tokens),
+                                run.losses);
     for (int64_t i = 0; i < B * T; i++) loss += run.losses[i];
   }
   position.samples += run.micro_batches * B * ranks.size();
@@ -45,7 +50,8 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
 
   position.optimizer_t++;
   const double scale = optim::clip_scale(result.gradient_norm, options.clip);
-  run.optimizers->step(context, {.t = position.optimizer_t, .lr_multiplier = options.lr_multiplier, .gradient_scale = scale});
+  run.optimizers->step(
+      context, {.t = position.optimizer_t, .lr_multiplier = options.lr_multiplier, .gradient_scale = scale});
   run.model->parameters().bump_versions();
   return result;
 }

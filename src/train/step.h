@@ -26,9 +26,10 @@ struct StepOptions {
   double lr_multiplier;  // of the schedule
 };
 
-// Advances `position`. A non-finite gradient norm skips the update on every rank: parameters and optimizer state stay,
-// data position and schedule move on.
-StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset, data::Sampler& sampler,
-                      dist::Communicator& ranks, const StepOptions& options, Position& position);
+// Advances `position`. A non-finite gradient norm skips the update on every rank: parameters and optimizer
+// state stay, data position and schedule move on.
+StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
+                      data::Sampler& sampler, dist::Communicator& ranks, const StepOptions& options,
+                      Position& position);
 
 }  // namespace kiln::train

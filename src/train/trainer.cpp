@@ -30,9 +30,13 @@ using Clock = std::chrono::steady_clock;
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-extern "C" void request_stop(int) { stop_requested = 1; }
+extern "C" void request_stop(int) {
+  stop_requested = 1;
+}
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // "runs/x" -> "runs/x.1", the first number that is free.
 fs::path aside(const fs::path& folder) {
@@ -46,7 +50,8 @@ void prepare_folder(const fs::path& folder, StartMode mode) {
   if (mode == StartMode::resume || !RunFolder::occupied(folder)) return;
   if (mode == StartMode::fresh) {
     throw Error(ExitCode::usage, fmt::format("{} already holds a run", folder.string()),
-                "--resume continues it; --overwrite moves it aside and starts again; --set output.dir=... goes elsewhere");
+                "--resume continues it; --overwrite moves it aside and starts again; --set output.dir=... "
+                "goes elsewhere");
   }
   const fs::path moved = aside(folder);
   fs::rename(folder, moved);
@@ -69,7 +74,8 @@ class Trainer {
     context_.device = device_;
     context_.pool = &pool_;
     peak_gflops_ = kernels::measure_gemm_peak(context_, 0.3);
-    fmt::print("{}", startup_text(config_, run_, device_, training_, validation_ ? &*validation_ : nullptr, peak_gflops_));
+    fmt::print("{}", startup_text(config_, run_, device_, training_, validation_ ? &*validation_ : nullptr,
+                                  peak_gflops_));
     std::fflush(stdout);
 
     prepare_folder(config.output.dir, mode);
@@ -77,7 +83,8 @@ class Trainer {
     run_.bind(*arena_);
     context_.workspace = run_.workspace;
     if (mode != StartMode::resume || !resume()) run_.model->initialise(context_, config.train.seed);
-    folder_.emplace(config_, mode == StartMode::resume ? RunFolder::Mode::resume : RunFolder::Mode::fresh, position_.step);
+    folder_.emplace(config_, mode == StartMode::resume ? RunFolder::Mode::resume : RunFolder::Mode::fresh,
+                    position_.step);
     fmt::print("run folder: {}\n", folder_->path().string());
   }
 
@@ -87,8 +94,9 @@ class Trainer {
     while (position_.step < config_.train.steps) {
       const auto start = Clock::now();
       const double multiplier = optim::multiplier(schedule(), position_.step);
-      const StepResult result = train_step(context_, run_, training_, sampler_, *ranks_,
-                                           {.clip = config_.train.clip, .lr_multiplier = multiplier}, position_);
+      const StepResult result =
+          train_step(context_, run_, training_, sampler_, *ranks_,
+                     {.clip = config_.train.clip, .lr_multiplier = multiplier}, position_);
       const double seconds = seconds_since(start);
       const auto metrics = step_metrics(result, multiplier, seconds);
       folder_->record_step(metrics);
@@ -98,7 +106,10 @@ class Trainer {
       if (last || due(config_.validation.every)) validate();
       if (due(config_.sampling.every) || (last && config_.sampling.every > 0)) sample();
       if (stop_requested && !last) return interrupted();
-      if (last || due(config_.checkpoint.every)) checkpoint();
+      if (last)
+        checkpoint();
+      else if (due(config_.checkpoint.every))
+        harmless("the checkpoint", [&] { checkpoint(); });
     }
     if (done == 0) fmt::print("nothing to do: the run has all its {} steps\n", config_.train.steps);
     fmt::print("finished: {} steps, {} tokens; run folder: {}\n", position_.step,
@@ -111,7 +122,11 @@ class Trainer {
 
   optim::Schedule schedule() const {
     const auto& s = config_.schedule;
-    return {.kind = s.kind, .steps = config_.train.steps, .warmup = s.warmup, .final = s.final, .decay_fraction = s.decay_fraction};
+    return {.kind = s.kind,
+            .steps = config_.train.steps,
+            .warmup = s.warmup,
+            .final = s.final,
+            .decay_fraction = s.decay_fraction};
   }
 
   StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) const {
@@ -128,7 +143,8 @@ class Trainer {
             .mfu = flops / seconds / (peak_gflops_ * 1e9)};
   }
 
-  // Neither validation nor sampling may end a run.
+  // Neither validation nor sampling may end a run, nor a checkpoint before the last: the ones before it are
+  // intact.
   template <class Work>
   void harmless(const char* what, Work work) {
     try {
@@ -142,8 +158,10 @@ class Trainer {
     if (!validation_) return;
     harmless("validation", [&] {
       const Evaluation e = evaluate(context_, run_, *validation_, config_.validation.tokens);
-      fmt::print("step {:>6} | validation loss {:.4f} nats/token over {} tokens | unigram entropy {:.4f} | {:.4f} below\n",
-                 position_.step, e.loss, e.tokens, e.unigram_entropy, e.unigram_entropy - e.loss);
+      fmt::print(
+          "step {:>6} | validation loss {:.4f} nats/token over {} tokens | unigram entropy {:.4f} | {:.4f} "
+          "below\n",
+          position_.step, e.loss, e.tokens, e.unigram_entropy, e.unigram_entropy - e.loss);
       std::fflush(stdout);
       folder_->record_validation(position_.step, e.loss, e.unigram_entropy);
     });
@@ -154,7 +172,9 @@ class Trainer {
       const auto& s = config_.sampling;
       const std::string text =
           generate_text(context_, run_, config_.data.tokenizer, s.prompt,
-                        {.tokens = s.tokens, .temperature = s.temperature, .top_k = s.top_k,
+                        {.tokens = s.tokens,
+                         .temperature = s.temperature,
+                         .top_k = s.top_k,
                          .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
       fmt::print("--- sample at step {} ---\n{}\n---\n", position_.step, text);
       std::fflush(stdout);
@@ -170,13 +190,15 @@ class Trainer {
   }
 
   void checkpoint() {
+    folder_->sync();
     save_checkpoint(folder_->path(), checkpoint_state(), run_.model->parameters(), *run_.optimizers);
-    prune_checkpoints(folder_->path(), config_.checkpoint.keep);
+    prune_checkpoints(folder_->path(), config_.checkpoint.keep, config_.checkpoint.keep_every);
   }
 
   ExitCode interrupted() {
     checkpoint();
-    fmt::print("stopped by a signal after step {}; a checkpoint is written: continue with --resume\n", position_.step);
+    fmt::print("stopped by a signal after step {}; a checkpoint is written: continue with --resume\n",
+               position_.step);
     return ExitCode::interrupted;
   }
 
@@ -190,8 +212,10 @@ class Trainer {
     const auto differences = meaningful_differences(state.config_json, config::to_json(config_));
     if (!differences.empty()) {
       throw Error(ExitCode::usage,
-                  fmt::format("{} was written by another config:\n  {}", latest->string(), fmt::join(differences, "\n  ")),
-                  "resume with the config of the run (config.json in its folder), or start a new run with --set output.dir=...");
+                  fmt::format("{} was written by another config:\n  {}", latest->string(),
+                              fmt::join(differences, "\n  ")),
+                  "resume with the config of the run (config.json in its folder), or start a new run with "
+                  "--set output.dir=...");
     }
     position_ = {.step = state.step, .optimizer_t = state.optimizer_t, .samples = state.samples};
     fmt::print("resumed from {} (step {})\n", latest->string(), state.step);

@@ -11,7 +11,8 @@ enum class StartMode {
   overwrite,  // moves the folder of an earlier run aside and starts again
 };
 
-// Returns the process's exit code: success, or interrupted after SIGINT or SIGTERM (a checkpoint is written first).
+// Returns the process's exit code: success, or interrupted after SIGINT or SIGTERM (a checkpoint is written
+// first).
 int train(const config::Config& config, StartMode mode);
 
 }  // namespace kiln::train

@@ -1,6 +1,6 @@
-// Preloaded into kiln by memory_plan.py: writes one line to ALLOCATION_LOG for every allocation of 64 KiB or more
-// (malloc family, anonymous mmap) and for every line of metrics.jsonl, so that the test sees what was allocated before
-// the first step and what between steps.
+// Preloaded into kiln by memory_plan.py: writes one line to ALLOCATION_LOG for every allocation of 64 KiB or
+// more (malloc family, anonymous mmap) and for every line of metrics.jsonl, so that the test sees what was
+// allocated before the first step and what between steps.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -24,13 +24,15 @@ int log_descriptor() {
   return fd;
 }
 
-// snprintf into a stack buffer and write: nothing here may allocate. The caller's address says whose allocation it is.
+// snprintf into a stack buffer and write: nothing here may allocate. The caller's address says whose
+// allocation it is.
 void note(const char* what, size_t bytes, const void* caller) {
   Dl_info info{};
   const char* library = dladdr(caller, &info) && info.dli_fname ? std::strrchr(info.dli_fname, '/') : nullptr;
   char line[256];
   const int n = std::snprintf(line, sizeof line, "%s %zu %s\n", what, bytes, library ? library + 1 : "?");
-  if (log_descriptor() >= 0 && n > 0 && ::write(log_descriptor(), line, static_cast<size_t>(n)) < 0) std::abort();
+  if (log_descriptor() >= 0 && n > 0 && ::write(log_descriptor(), line, static_cast<size_t>(n)) < 0)
+    std::abort();
 }
 
 template <class F>
@@ -74,13 +76,13 @@ int posix_memalign(void** result, size_t alignment, size_t bytes) {
 }
 void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) noexcept {
   if (bytes >= kThreshold && (flags & MAP_ANONYMOUS)) note("mmap", bytes, __builtin_return_address(0));
-  return next<void* (*)(void*, size_t, int, int, int, off_t)>("mmap")(address, bytes, protection, flags, fd, offset);
+  return next<void* (*)(void*, size_t, int, int, int, off_t)>("mmap")(address, bytes, protection, flags, fd,
+                                                                      offset);
 }
 
-size_t fwrite(const void* data, size_t size, size_t count, FILE* file) {
-  const char* text = static_cast<const char*>(data);
-  if (size == 1 && count > 8 && ::memmem(text, count, "\"gradient_norm\"", 15)) note("step", 0, nullptr);
-  return next<size_t (*)(const void*, size_t, size_t, FILE*)>("fwrite")(data, size, count, file);
+ssize_t pwrite(int fd, const void* data, size_t bytes, off_t offset) {
+  if (::memmem(data, bytes, "\"gradient_norm\"", 15)) note("step", 0, nullptr);
+  return next<ssize_t (*)(int, const void*, size_t, off_t)>("pwrite")(fd, data, bytes, offset);
 }
 
 }  // extern "C"

@@ -42,9 +42,9 @@ def run_and_kill(run):
     environment = dict(os.environ)
     kind = rng.choice(list(spent))
     if kind == "inside the checkpoint write":
-        # Dies inside the n-th file operation (open for writing, write, fsync, rename, unlink) below checkpoints/.
-        environment |= {"LD_PRELOAD": f"{BUILD}/tests/libkill_at_file_call.so",
-                        "KILL_AT_FILE_CALL": str(rng.randint(1, 90)), "KILL_BELOW": "checkpoints"}
+        # Dies inside the n-th file operation (open for writing, write, fsync, rename, mkdir, unlink) below checkpoints/.
+        environment |= {"LD_PRELOAD": f"{BUILD}/tests/libfile_fault.so", "FAULT": "kill",
+                        "FAULT_AT": str(rng.randint(1, 90)), "FAULT_BELOW": "checkpoints"}
     process = subprocess.Popen([KILN, "train", str(config), "--resume", "--set", f"output.dir={run}"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     if kind == "at a random time":

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "src/core/checksum.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
 #include "src/core/safetensors.h"
@@ -49,6 +50,15 @@ std::string bytes_of(const BoundRun& run) {
   for (const Parameter& p : run.table.all()) add(p.master, p.elements());
   for (const auto& s : run.optimizers.state_tensors()) add(s.data, s.rows * s.cols);
   return bytes;
+}
+
+// A manifest whose checksum is right, whatever else it says.
+void write_sealed(const fs::path& folder, json manifest) {
+  if (manifest.is_object()) {
+    manifest.erase("xxh3");
+    manifest["xxh3"] = text_checksum(manifest.dump());
+  }
+  std::ofstream(folder / "manifest.json") << manifest;
 }
 
 CheckpointState state_of(int64_t step) {
@@ -201,23 +211,48 @@ TEST_F(Checkpoint, BrokenOnesAreReportedAndPassedOver) {
     broken(warning, [&](const fs::path& p) {
       json m = json::parse(manifest);
       edit(m);
-      std::ofstream(p / "manifest.json") << m;
+      write_sealed(p, m);
     });
   };
   edited("is not a JSON object", [](json& m) { m = json::array(); });
-  edited("has version 2, this program knows version 1", [](json& m) { m["version"] = 2; });
+  edited("has version 3, this program knows version 2", [](json& m) { m["version"] = 3; });
   edited("\"version\" is not a whole number", [](json& m) { m.erase("version"); });
   edited("\"step\" is not a whole number", [](json& m) { m["step"] = -1; });
   edited("\"samples\" is not a whole number", [](json& m) { m["samples"] = 1.5; });
   edited("\"optimizer_t\" is not a whole number", [](json& m) { m["optimizer_t"] = 1ull << 63; });
   edited("\"config\" is not a string", [](json& m) { m["config"] = json::object(); });
   edited("\"files\" is not a JSON object", [](json& m) { m["files"] = 1; });
-  edited("\"model.safetensors\" is not a whole number",
+  edited("\"files\" does not hold \"model.safetensors\"",
          [](json& m) { m["files"].erase("model.safetensors"); });
+  edited("\"bytes\" is not a whole number", [](json& m) { m["files"]["model.safetensors"].erase("bytes"); });
+  edited("\"xxh3\" is not a string", [](json& m) { m["files"]["model.safetensors"].erase("xxh3"); });
   edited("step_00000020 holds step 21", [](json& m) { m["step"] = 21; });
 
   fs::remove_all(folder("step_00000010"));
   EXPECT_FALSE(find().has_value()) << "the only one is broken";
+}
+
+// One bit turned anywhere, in tensors, headers or manifest: the checkpoint does not count.
+TEST_F(Checkpoint, EveryTurnedBitIsNoticed) {
+  save(10);
+  const fs::path path = save(20);
+  const Random random(5, 0);
+  uint64_t draw = 0;
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "manifest.json"}) {
+    const std::string good = read_file(path / file);
+    for (int i = 0; i < 40; i++) {
+      const auto bit = static_cast<size_t>(random.uniform(draw++) * static_cast<double>(8 * good.size()));
+      std::string bad = good;
+      bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << bit % 8));
+      std::ofstream(path / file) << bad;
+      const auto latest = find();
+      ASSERT_TRUE(latest.has_value());
+      EXPECT_EQ(latest->filename(), "step_00000010") << file << ", bit " << bit;
+      EXPECT_EQ(warnings_.size(), 1u);
+    }
+    std::ofstream(path / file) << good;
+  }
+  expect_latest(20);
 }
 
 TEST_F(Checkpoint, SavingAStepAgainReplacesIt) {
@@ -302,7 +337,7 @@ TEST_F(Checkpoint, KilledAtAnyTime) {
         if (step % 3 == 0) save(step);  // and again, replacing
         save(step);
         if (write(pipe_ends[1], &step, sizeof step) != sizeof step) _exit(1);
-        prune_checkpoints(run_, 2);
+        prune_checkpoints(run_, 2, 0);
       }
     }
     close(pipe_ends[1]);
@@ -388,8 +423,8 @@ TEST_F(Checkpoint, WhatDoesNotFitIsRefusedBeforeAnythingChanges) {
     write_safetensors(path / "new", tensors);
     fs::rename(path / "new", path / file);
     json manifest = json::parse(read_file(path / "manifest.json"));
-    manifest["files"][file] = fs::file_size(path / file);
-    std::ofstream(path / "manifest.json") << manifest;
+    manifest["files"][file] = {{"bytes", fs::file_size(path / file)}, {"xxh3", file_checksum(path / file)}};
+    write_sealed(path, manifest);
   };
   rewrite("optimizer.safetensors", [](auto& tensors) { tensors[0].type = TensorType::i32; });
   refused(small_table(), "optimizer.safetensors: tensor wte.weight.m is I32, not F32");
@@ -400,30 +435,38 @@ TEST_F(Checkpoint, WhatDoesNotFitIsRefusedBeforeAnythingChanges) {
   refused(small_table(), "optimizer.safetensors: there is no tensor ");
 
   std::ofstream(path / "model.safetensors", std::ios::in | std::ios::out) << "XXXX";
-  refused(small_table(), "model.safetensors: the header claims");
+  refused(small_table(), "model.safetensors: its checksum is ");
   fs::remove(path / "manifest.json");
   refused(small_table(), "manifest.json: No such file");
 }
 
 TEST_F(Checkpoint, PruneKeepsTheNewest) {
   for (const int64_t step : {10, 20, 30, 40, 50}) save(step);
-  prune_checkpoints(run_, 9);
+  prune_checkpoints(run_, 9, 0);
   EXPECT_EQ(names().size(), 5u);
-  prune_checkpoints(run_, 2);
+  prune_checkpoints(run_, 2, 0);
   EXPECT_EQ(names(), (std::vector<std::string>{"step_00000040", "step_00000050"}));
   expect_latest(50);
-  EXPECT_THROW(prune_checkpoints(run_, 0), Error);
-  prune_checkpoints(run_ / "none", 1);
+  EXPECT_THROW(prune_checkpoints(run_, 0, 0), Error);
+  prune_checkpoints(run_ / "none", 1, 0);
+}
+
+TEST_F(Checkpoint, PruneKeepsEveryMultiple) {
+  for (const int64_t step : {10, 20, 30, 40, 50, 60, 70}) save(step);
+  prune_checkpoints(run_, 1, 30);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step_00000030", "step_00000060", "step_00000070"}));
+  prune_checkpoints(run_, 2, 40);
+  EXPECT_EQ(names(), (std::vector<std::string>{"step_00000060", "step_00000070"}));
 }
 
 TEST_F(Checkpoint, PruneNeverTradesACompleteCheckpointForABrokenOne) {
   for (const int64_t step : {10, 20, 30, 40}) save(step);
   fs::remove(folder("step_00000040") / "manifest.json");
   fs::remove(folder("step_00000020") / "manifest.json");
-  prune_checkpoints(run_, 2);
+  prune_checkpoints(run_, 2, 0);
   EXPECT_EQ(names(),
             (std::vector<std::string>{"step_00000010", "step_00000020", "step_00000030", "step_00000040"}));
-  prune_checkpoints(run_, 1);
+  prune_checkpoints(run_, 1, 0);
   EXPECT_EQ(names(), (std::vector<std::string>{"step_00000030", "step_00000040"}));
   expect_latest(30);
 }
@@ -436,7 +479,7 @@ TEST_F(Checkpoint, AnInterruptedPruneLeavesNothingThatLooksWhole) {
   expect_latest(20);
   EXPECT_TRUE(warnings_.empty());
   save(10);
-  prune_checkpoints(run_, 1);
+  prune_checkpoints(run_, 1, 0);
   EXPECT_EQ(names(), std::vector<std::string>{"step_00000020"});
 }
 
