@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "src/core/checksum.h"
 #include "src/core/error.h"
 
 namespace kiln::data {
@@ -70,6 +71,18 @@ void Dataset::read_window(int64_t index, int32_t* inputs, int32_t* targets) cons
   require(index >= 0 && index < windows(), "window outside the dataset");
   copy(index * T_, T_, inputs);
   copy(index * T_ + 1, T_, targets);
+}
+
+std::string fingerprint(const Dataset& dataset) {
+  constexpr int64_t kWindows = 64;
+  const auto T = static_cast<size_t>(dataset.window_tokens());
+  std::vector<int32_t> inputs(T), targets(T);
+  std::string text = fmt::format("{} tokens", dataset.tokens());
+  for (int64_t i = 0; i < kWindows; i++) {
+    dataset.read_window(i * (dataset.windows() - 1) / (kWindows - 1), inputs.data(), targets.data());
+    text += text_checksum({reinterpret_cast<const char*>(inputs.data()), T * sizeof(int32_t)});
+  }
+  return fmt::format("{} tokens, xxh3 {}", dataset.tokens(), text_checksum(text));
 }
 
 double unigram_entropy(std::span<const int64_t> counts) {

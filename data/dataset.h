@@ -19,6 +19,7 @@ class Dataset {
   Dataset(const std::string& pattern, int64_t vocab, int64_t T);
 
   int64_t tokens() const { return total_; }
+  int64_t window_tokens() const { return T_; }
   int64_t windows() const { return (total_ - 1) / T_; }
   void read_window(int64_t index, int32_t* inputs, int32_t* targets) const;  // (T) each; index < windows()
   const std::vector<std::string>& files() const { return files_; }
@@ -31,6 +32,10 @@ class Dataset {
   std::vector<std::string> files_;
   int64_t total_ = 0, T_;
 };
+
+// Tells datasets apart: a checksum of the number of tokens and of some of them, drawn evenly. File names do
+// not count.
+std::string fingerprint(const Dataset& dataset);
 
 // The entropy in nats of drawing tokens independently with these frequencies: what a model reaches that knows
 // nothing but how common each token is. At least one count must be positive.

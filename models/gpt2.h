@@ -5,9 +5,10 @@
 // Parameters, l = 0 .. L-1:
 //   wte.weight (Vp, C)    embedding and head           wpe.weight (context, C)
 //   h.l.ln1.{weight,bias} (C)                          h.l.ln2.{weight,bias} (C)
-//   h.l.attn.qkv.weight (3C, C), bias (3C)             h.l.mlp.fc.weight (F, C), bias (F)      rows of qkv:
-//   q, k, v h.l.attn.proj.weight (C, C), bias (C)              h.l.mlp.proj.weight (C, F), bias (C)
+//   h.l.attn.qkv.weight (3C, C), bias (3C)             h.l.mlp.fc.weight (F, C), bias (F)
+//   h.l.attn.proj.weight (C, C), bias (C)              h.l.mlp.proj.weight (C, F), bias (C)
 //   ln_f.{weight,bias} (C)
+// The rows of qkv are q, k and v, C each.
 // Rows V .. Vp-1 of wte are padding: they start at zero, the loss masks their logits, so their gradient is
 // exactly zero and they stay zero.
 //

@@ -23,7 +23,7 @@ struct Schedule {
 //     wsd: 1 up to update number steps - round(decay_fraction steps), or to the end of the warm-up if that is
 //     later;
 //       from there 1 - (1 - final) sqrt(q), q growing from 0 to 1 as p does.
-//   From step = steps on (a run that was made longer): final, or 1 for constant; it never rises again.
+//   From step = steps on: final, or 1 for constant; it never rises again.
 // wsd is "warmup, stable, decay" (Hu et al., arXiv 2404.06395) with the 1-sqrt decay of Haegele et al., arXiv
 // 2405.18392. Throws Error(ExitCode::usage) for an unknown kind.
 double multiplier(const Schedule& schedule, int64_t step);

@@ -18,8 +18,21 @@ constexpr const char* kFooter = R"(Examples:
   kiln config --explain optimizer
   kiln data prepare --out cache/mine notes.txt articles.jsonl
 
-Exit codes: 0 success, 1 failure, 2 command line or config, 3 data (text, shards, checkpoints), 4 device,
+Exit codes: 0 success, 1 failure, 2 command line or config, 3 data and files (text, shards, checkpoints, disk), 4 device,
 5 stopped by a signal after writing a checkpoint.)";
+
+// CLI11 would only say that a subcommand is required.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  const std::string word = argv[1];
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == word) return;
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  throw Error(ExitCode::usage, fmt::format("there is no command \"{}\"", word),
+              fmt::format("the commands are {}; kiln --help explains them", names));
+}
 
 }  // namespace
 
@@ -27,17 +40,22 @@ int run(int argc, char** argv) {
   CLI::App app("Pre-trains GPT-2 models from a JSON config, on the CPU, with hand-written kernels.", "kiln");
   app.footer(kFooter);
   app.require_subcommand(1);
-  app.set_version_flag("--version", [] { return train::versions_text(); }, "Versions, backends, instruction set, libraries");
+  app.set_version_flag(
+      "--version", [] { return train::versions_text(); }, "Versions, backends, instruction set, libraries");
   int exit_code = 0;
   add_train(app, exit_code);
   add_plan(app, exit_code);
   add_config(app, exit_code);
   add_data(app, exit_code);
   try {
+    check_command(app, argc, argv);
     app.parse(argc, argv);
     return exit_code;
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : static_cast<int>(ExitCode::usage);
+    if (e.get_exit_code() == 0) return app.exit(e);  // help, version
+    log_error(e.what());
+    std::fprintf(stderr, "  hint: kiln --help, kiln COMMAND --help\n");
+    return static_cast<int>(ExitCode::usage);
   } catch (const Error& e) {
     log_error(e.what());
     if (!e.hint().empty()) std::fprintf(stderr, "  hint: %s\n", e.hint().c_str());

@@ -22,16 +22,25 @@ void add_config(CLI::App& app, int&) {
   command->add_option("--set", arguments->overrides, "Override one key (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command->add_option("--explain", arguments->explain, "Every key, or those that start with PREFIX: default, unit, range, meaning")
+  command
+      ->add_option("--explain", arguments->explain,
+                   "Every key, or those that start with PREFIX: default, unit, range, meaning")
       ->type_name("PREFIX")
       ->expected(0, 1);
+  command->footer(
+      "Examples:\n  kiln config configs/gpt2-mini/adamw.json                             every key, "
+      "resolved\n"
+      "  kiln config configs/gpt2-mini/adamw.json --set optimizer.lr=0.002    checks an override\n"
+      "  kiln config --explain optimizer                                      what the keys of a section "
+      "mean");
   command->callback([arguments] {
     if (arguments->explain) {
       fmt::print("{}", config::explain(*arguments->explain));
     } else if (!arguments->path.empty()) {
       fmt::print("{}\n", config::to_json(config::load(arguments->path, arguments->overrides)));
     } else {
-      throw Error(ExitCode::usage, "nothing to do", "kiln config --explain [PREFIX], or kiln config CONFIG.json");
+      throw Error(ExitCode::usage, "nothing to do",
+                  "kiln config --explain [PREFIX], or kiln config CONFIG.json");
     }
   });
 }

@@ -14,12 +14,18 @@ void add_train(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("train", "Train a model");
   arguments->config.add_to(*command);
-  auto* resume = command->add_flag("--resume", arguments->resume, "Continue from the newest checkpoint in the run folder");
-  command->add_flag("--overwrite", arguments->overwrite, "Start again; an earlier run's folder is moved aside, not deleted")
+  auto* resume = command->add_flag("--resume", arguments->resume,
+                                   "Continue from the newest checkpoint in the run folder");
+  command
+      ->add_flag("--overwrite", arguments->overwrite,
+                 "Start again; an earlier run's folder is moved aside, not deleted")
       ->excludes(resume);
   command->footer(
-      "Prints one block of facts, then a line a second. The run folder (output.dir) gets config.json, versions.json,\n"
-      "metrics.jsonl (every step), main.log (llm.c's lines) and checkpoints/. Ctrl-C writes a checkpoint and exits with 5.");
+      "Prints one block of facts, then a line a second. The run folder (output.dir) gets config.json, "
+      "versions.json,\n"
+      "metrics.jsonl (every step), main.log (llm.c's lines) and checkpoints/. Ctrl-C,\n"
+      "SIGTERM, SIGUSR1 and SIGHUP write a checkpoint and exit with 5; a second one ends the process at "
+      "once.");
   command->callback([arguments, &exit_code] {
     const auto mode = arguments->resume      ? train::StartMode::resume
                       : arguments->overwrite ? train::StartMode::overwrite

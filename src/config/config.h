@@ -36,6 +36,7 @@ struct Train {
   uint64_t seed = 0;
   double clip = 0;        // largest global gradient norm; 0: no clipping
   std::string precision;  // "f32"
+  int64_t max_skipped = 0;  // non-finite steps in a row that are borne; 0: any number
   bool operator==(const Train&) const = default;
 };
 

@@ -57,6 +57,13 @@ std::string explain(const std::string& prefix) {
                        default_width, key->unit, unit_width, range_text(*key, key->leaf()));
     out += wrapped(key->sentence);
   }
+  if (prefix.empty()) {
+    out += "\nBeside the sections a config may hold\n";
+    out += wrapped(
+        "\"extends\": \"base.json\" - takes every key that it does not set from that file (a path relative "
+        "to its own).");
+    out += wrapped("\"notes\": text, or a list of texts, for the reader; at the top or inside a section.");
+  }
   return out;
 }
 

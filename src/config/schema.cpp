@@ -116,6 +116,10 @@ std::vector<Key> make_schema() {
       number("train.clip", at<&Config::train, &Train::clip>, 1.0, "gradient norm", {0, 1e6},
              "Gradients are scaled down to this global norm where they exceed it; 0: never.",
              "grad_clip clip_grad gradient_clip gradient_clip_val max_grad_norm clip_norm"),
+      integer("train.max_skipped", at<&Config::train, &Train::max_skipped>, 20, "steps", 0, kMostSteps,
+              "A step whose gradient is not finite changes nothing; after this many in a row the run ends as "
+              "diverged; 0: never.",
+              "max_nan nan_patience skip_nan_limit"),
       choice("train.precision", at<&Config::train, &Train::precision>, "f32", {"f32"},
              "Number format of activations and weights.", "dtype mixed_precision",
              "this version computes in f32 only"),
@@ -142,7 +146,7 @@ std::vector<Key> make_schema() {
       choice("schedule.kind", at<&Config::schedule, &Schedule::kind>, "cosine",
              {"cosine", "linear", "wsd", "constant"},
              "How the learning rate falls after the warm-up; wsd (warm-up, stable, decay) holds it, then "
-             "falls linearly.",
+             "falls as 1 - sqrt of the time.",
              "lr_schedule lr_scheduler lr_scheduler_type scheduler type name decay"),
       integer("schedule.warmup", at<&Config::schedule, &Schedule::warmup>, 0, "steps", 0, kMostSteps,
               "Steps in which the learning rate rises from 0 to optimizer.lr.",

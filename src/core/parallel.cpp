@@ -17,8 +17,8 @@ void pause_briefly() {
 #endif
 }
 
-constexpr int kSpins = 2000;   // some 20-60 us of pause instructions: longer than the gap between two kernels
-constexpr int kYields = 200;   // then let others run, still without a system call to sleep
+constexpr int kSpins = 2000;  // some 20-60 us of pause instructions: longer than the gap between two kernels
+constexpr int kYields = 200;  // then let others run, still without a system call to sleep
 
 }  // namespace
 
@@ -32,7 +32,6 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
-    generation_++;
   }
   wake_.notify_all();
   for (auto& t : workers_) t.join();
@@ -52,11 +51,39 @@ void ThreadPool::work(const Job& job, int worker) {
   }
 }
 
+// state_: how many jobs there were (high bits), whether the last one still takes workers, how many are inside
+// it.
+namespace {
+constexpr uint64_t kInside = 1, kOpen = uint64_t{1} << 16, kJob = uint64_t{1} << 17;
+bool is_open(uint64_t state) {
+  return (state & kOpen) != 0;
+}
+uint64_t job_number(uint64_t state) {
+  return state / kJob;
+}
+uint64_t inside(uint64_t state) {
+  return state % kOpen;
+}
+}  // namespace
+
+// Enters the current job unless it is over or was job number `seen`; returns the number of the job entered,
+// or `seen`.
+uint64_t ThreadPool::join(uint64_t seen) {
+  uint64_t state = state_.load();
+  while (is_open(state) && job_number(state) != seen) {
+    if (state_.compare_exchange_weak(state, state + kInside)) return job_number(state);
+  }
+  return seen;
+}
+
 void ThreadPool::worker_loop(int worker) {
   uint64_t seen = 0;
+  const auto wanted = [&] {
+    const uint64_t state = state_.load();
+    return stop_.load() || (is_open(state) && job_number(state) != seen);
+  };
   for (;;) {
-    int waits = 0;
-    while (generation_.load() == seen) {
+    for (int waits = 0; !wanted(); waits++) {
       if (waits < kSpins) {
         pause_briefly();
       } else if (waits < kSpins + kYields) {
@@ -64,15 +91,16 @@ void ThreadPool::worker_loop(int worker) {
       } else {
         std::unique_lock lock(mutex_);
         sleeping_++;
-        wake_.wait(lock, [&] { return generation_.load() != seen; });
+        wake_.wait(lock, wanted);
         sleeping_--;
       }
-      waits++;
     }
-    seen = generation_.load();
     if (stop_) return;
+    const uint64_t number = join(seen);
+    if (number == seen) continue;
+    seen = number;
     work(*job_, worker);
-    running_--;
+    state_ -= kInside;
   }
 }
 
@@ -86,16 +114,17 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t
   const Job job{n, grain, body};
   job_ = &job;
   next_ = 0;
-  running_ = static_cast<int>(workers_.size());
-  generation_++;
-  // A worker counts itself as sleeping while it holds the mutex and before it looks at the generation, so either this
-  // load sees it or it sees the new generation.
+  state_ = (job_number(state_.load()) + 1) * kJob + kOpen;
+  // A worker counts itself as sleeping while it holds the mutex and before it looks at the state, so either
+  // this load sees it or it sees the new job.
   if (sleeping_.load() > 0) {
     { std::lock_guard lock(mutex_); }
     wake_.notify_all();
   }
   work(job, 0);
-  for (int waits = 0; running_.load() > 0; waits++) {
+  // Whoever has not come by now is not waited for: on a busy machine it may be long before it runs at all.
+  state_ -= kOpen;
+  for (int waits = 0; inside(state_.load()) > 0; waits++) {
     if (waits < kSpins) {
       pause_briefly();
     } else {

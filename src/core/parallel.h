@@ -30,7 +30,8 @@ class FunctionRef<R(Args...)> {
   R (*call_)(void*, Args...);
 };
 
-// A fixed team of threads. Idle threads spin for some microseconds, then yield, then sleep: cores are often shared.
+// A fixed team of threads. Idle threads spin for some microseconds, then yield, then sleep, and a
+// job waits only for those that have come to it: cores are often shared.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);  // >= 1; the caller is one of them
@@ -40,11 +41,11 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, worker) until [0, n) is covered; each call gets one chunk of `grain` indices (the last may
-  // be shorter), handed out dynamically since cores differ in speed. 0 <= worker < size() names the thread, for
-  // scratch memory only: results must not depend on it. Chunks begin at multiples of grain whatever the number of
-  // threads, so a reduction over per-chunk partial results in chunk order is deterministic.
-  // The first exception thrown by a body is rethrown here. Calls do not nest.
+  // Calls body(begin, end, worker) until [0, n) is covered; each call gets one chunk of `grain` indices (the
+  // last may be shorter), handed out dynamically since cores differ in speed. 0 <= worker < size() names the
+  // thread, for scratch memory only: results must not depend on it. Chunks begin at multiples of grain
+  // whatever the number of threads, so a reduction over per-chunk partial results in chunk order is
+  // deterministic. The first exception thrown by a body is rethrown here. Calls do not nest.
   void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t begin, int64_t end, int worker)> body);
 
  private:
@@ -53,13 +54,13 @@ class ThreadPool {
     FunctionRef<void(int64_t, int64_t, int)> body;
   };
   void work(const Job& job, int worker);
+  uint64_t join(uint64_t seen);
   void worker_loop(int worker);
 
   std::vector<std::thread> workers_;
   const Job* job_ = nullptr;
-  std::atomic<int64_t> next_{0};         // first index not handed out yet
-  std::atomic<uint64_t> generation_{0};  // counts jobs; a change wakes the workers
-  std::atomic<int> running_{0};          // workers still inside the current job
+  std::atomic<int64_t> next_{0};    // first index not handed out yet
+  std::atomic<uint64_t> state_{0};  // of the current job, packed: see parallel.cpp
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
   std::mutex mutex_;

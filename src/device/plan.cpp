@@ -11,14 +11,20 @@
 namespace kiln {
 namespace {
 
-size_t aligned(size_t bytes) { return (bytes + Plan::kAlignment - 1) / Plan::kAlignment * Plan::kAlignment; }
+size_t aligned(size_t bytes) {
+  return (bytes + Plan::kAlignment - 1) / Plan::kAlignment * Plan::kAlignment;
+}
 
-bool meet(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+bool meet(const Lifetime& a, const Lifetime& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
 
-// First fit, largest buffer first: the classic heuristic for packing intervals; ties keep the order of addition.
+// First fit, largest buffer first: the classic heuristic for packing intervals; ties keep the order of
+// addition.
 size_t place_category(const std::vector<PlanEntry>& entries, std::vector<size_t> ids, size_t base,
                       std::vector<size_t>& offsets) {
-  std::stable_sort(ids.begin(), ids.end(), [&](size_t a, size_t b) { return entries[a].bytes > entries[b].bytes; });
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&](size_t a, size_t b) { return entries[a].bytes > entries[b].bytes; });
   std::vector<size_t> placed;
   size_t height = 0;
   for (size_t id : ids) {
@@ -44,9 +50,9 @@ size_t place_category(const std::vector<PlanEntry>& entries, std::vector<size_t>
 }  // namespace
 
 std::string_view name_of(Category category) {
-  static constexpr std::string_view kNames[kCategories] = {
-      "parameters",      "master weights", "packed weights", "gradients",
-      "optimizer state", "activations",    "batches",        "workspace"};
+  static constexpr std::string_view kNames[kCategories] = {"parameters", "master weights",  "packed weights",
+                                                           "gradients",  "optimizer state", "activations",
+                                                           "batches",    "workspace"};
   return kNames[static_cast<size_t>(category)];
 }
 
@@ -78,14 +84,16 @@ Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) {
   const bool allocated = mode == ArenaMode::slab ? allocate_slab(plan, layout) : allocate_each(plan);
   if (allocated) return;
   release();
-  throw Error(ExitCode::failure, fmt::format("out of memory: the plan of this run needs\n{}", describe(layout)),
+  throw Error(ExitCode::failure,
+              fmt::format("out of memory: the plan of this run needs\n{}", describe(layout)),
               "lower train.micro_batch (activations) or the size of the model (everything else)");
 }
 
 // One mapping: it starts as zeros, and pages that are never touched cost nothing.
 bool Arena::allocate_slab(const Plan& plan, const Plan::Layout& layout) {
   if (layout.total_bytes == 0) return true;
-  void* slab = ::mmap(nullptr, layout.total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* slab =
+      ::mmap(nullptr, layout.total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (slab == MAP_FAILED) return false;
   slab_ = slab;
   allocated_bytes_ = layout.total_bytes;
@@ -100,7 +108,7 @@ bool Arena::allocate_each(const Plan& plan) {
   for (size_t i = 0; i < pointers_.size(); i++) {
     const size_t bytes = plan.entries()[i].bytes;
     if (bytes == 0) continue;
-    pointers_[i] = ::operator new(bytes, std::align_val_t{Plan::kAlignment}, std::nothrow);
+    pointers_[i] = ::operator new (bytes, std::align_val_t{Plan::kAlignment}, std::nothrow);
     if (!pointers_[i]) return false;
     std::memset(pointers_[i], 0, bytes);
     allocated_bytes_ += bytes;
@@ -113,19 +121,32 @@ void Arena::release() {
     ::munmap(slab_, allocated_bytes_);
     return;
   }
-  for (void* p : pointers_) ::operator delete(p, std::align_val_t{Plan::kAlignment});
+  for (void* p : pointers_) ::operator delete (p, std::align_val_t{Plan::kAlignment});
 }
 
-Arena::~Arena() { release(); }
+Arena::~Arena() {
+  release();
+}
+
+std::string bytes_text(size_t bytes) {
+  const char* unit = "MiB";
+  double amount = static_cast<double>(bytes) / (1 << 20);
+  for (const char* larger : {"GiB", "TiB", "PiB"}) {
+    if (amount < 10'000) break;
+    amount /= 1024;
+    unit = larger;
+  }
+  return fmt::format("{:.2f} {}", amount, unit);
+}
 
 std::string describe(const Plan::Layout& layout) {
   std::string text;
   for (int c = 0; c < kCategories; c++) {
     if (layout.category_bytes[c] == 0) continue;
-    text += fmt::format("  {:<16} {:>10.2f} MiB\n", name_of(static_cast<Category>(c)),
-                        static_cast<double>(layout.category_bytes[c]) / (1 << 20));
+    text += fmt::format("  {:<16} {:>14}\n", name_of(static_cast<Category>(c)),
+                        bytes_text(layout.category_bytes[c]));
   }
-  return text + fmt::format("  {:<16} {:>10.2f} MiB", "total", static_cast<double>(layout.total_bytes) / (1 << 20));
+  return text + fmt::format("  {:<16} {:>14}", "total", bytes_text(layout.total_bytes));
 }
 
 }  // namespace kiln

@@ -1,5 +1,5 @@
-// Memory is planned, then allocated: every room adds what it needs to a Plan; an Arena allocates exactly that; nothing
-// else is allocated while a run steps.
+// Memory is planned, then allocated: every room adds what it needs to a Plan; an Arena allocates exactly
+// that; nothing else is allocated while a run steps.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +25,9 @@ enum class Category : uint8_t {
 inline constexpr int kCategories = 8;
 std::string_view name_of(Category category);
 
-// When a buffer holds something that matters, in ticks of a clock that the caller chooses (for a model: one tick per
-// kernel call of a forward and backward pass). Buffers of one category whose intervals do not meet share memory.
+// When a buffer holds something that matters, in ticks of a clock that the caller chooses (for a model: one
+// tick per kernel call of a forward and backward pass). Buffers of one category whose intervals do not meet
+// share memory.
 struct Lifetime {
   int first = 0, last = INT32_MAX;  // inclusive; the default is the whole run
   bool operator==(const Lifetime&) const = default;
@@ -43,15 +44,16 @@ struct PlanEntry {
 
 class Plan {
  public:
-  static constexpr size_t kAlignment = 128;  // of every buffer: two cache lines, and what CUDA vector loads want
+  static constexpr size_t kAlignment =
+      128;  // of every buffer: two cache lines, and what CUDA vector loads want
 
   // Zero bytes are allowed: the buffer then is a null pointer.
   BufferId add(std::string name, Category category, size_t bytes, Lifetime lifetime = {});
 
   const std::vector<PlanEntry>& entries() const { return entries_; }
 
-  // Where each buffer lies when all share one slab, and what each category occupies there; categories follow each
-  // other, so the sum over categories is the whole slab.
+  // Where each buffer lies when all share one slab, and what each category occupies there; categories follow
+  // each other, so the sum over categories is the whole slab.
   struct Layout {
     std::vector<size_t> offsets;
     size_t category_bytes[kCategories] = {};
@@ -77,7 +79,9 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   template <class T>
-  T* at(BufferId id) const { return static_cast<T*>(pointers_[static_cast<size_t>(id)]); }
+  T* at(BufferId id) const {
+    return static_cast<T*>(pointers_[static_cast<size_t>(id)]);
+  }
   size_t allocated_bytes() const { return allocated_bytes_; }
 
  private:
@@ -90,6 +94,8 @@ class Arena {
   void* slab_ = nullptr;
   size_t allocated_bytes_ = 0;
 };
+
+std::string bytes_text(size_t bytes);  // "12.30 MiB"; GiB and above from 10000 of the smaller unit on
 
 // "parameters 12.3 MiB" lines and a total, for start-up blocks and error messages.
 std::string describe(const Plan::Layout& layout);

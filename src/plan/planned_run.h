@@ -15,7 +15,7 @@ struct PlannedRun {
   Plan plan;
   models::BatchShape shape;
   int64_t vocab = 0, padded_vocab = 0;
-  int64_t micro_batches = 1;     // per step and rank
+  int64_t micro_batches = 1;     // per step, on one rank
   int64_t validation_batch = 1;  // sequences in one forward pass of validation
   std::unique_ptr<models::Model> model;
   std::unique_ptr<optim::OptimizerSet> optimizers;

@@ -64,9 +64,13 @@ void write_manifest(const fs::path& folder, const CheckpointState& state) {
   for (const char* name : {kModel, kOptimizer}) {
     files[name] = {{"bytes", file_bytes(folder / name)}, {"xxh3", file_checksum(folder / name)}};
   }
-  json manifest = {
-      {"version", kVersion},      {"step", state.step},          {"optimizer_t", state.optimizer_t},
-      {"samples", state.samples}, {"config", state.config_json}, {"files", files}};
+  json manifest = {{"version", kVersion},
+                   {"step", state.step},
+                   {"optimizer_t", state.optimizer_t},
+                   {"samples", state.samples},
+                   {"data", state.data},
+                   {"config", state.config_json},
+                   {"files", files}};
   manifest[kSeal] = seal(manifest);
   write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
 }
@@ -132,7 +136,7 @@ json checked_manifest(const fs::path& folder) {
     fail(fmt::format("has version {}, this program knows version {}", version, kVersion));
   }
   for (const char* key : {"step", "optimizer_t", "samples"}) whole_number(manifest, key);
-  text(manifest, "config");
+  for (const char* key : {"data", "config"}) text(manifest, key);
   if (text(manifest, kSeal) != seal(manifest))
     fail("its checksum does not match its content: the file is damaged");
   const auto files = manifest.find("files");
@@ -157,6 +161,7 @@ CheckpointState state_of(const json& manifest) {
   return {.step = manifest["step"].get<int64_t>(),
           .optimizer_t = manifest["optimizer_t"].get<int64_t>(),
           .samples = manifest["samples"].get<int64_t>(),
+          .data = manifest["data"].get<std::string>(),
           .config_json = manifest["config"].get<std::string>()};
 }
 
@@ -209,6 +214,10 @@ CheckpointState verify_checkpoint(const fs::path& folder) {
     }
   }
   return state_of(manifest);
+}
+
+bool has_checkpoints(const fs::path& run) {
+  return !candidates(run).empty();
 }
 
 std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& warn) {

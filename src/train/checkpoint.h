@@ -4,9 +4,8 @@
 //
 // A checkpoint appears under its name by one rename of a folder whose every file is on disk, so whatever
 // instruction a run dies at, a folder with that name is complete. Names that begin with ".tmp-" are
-// unfinished or half deleted; a
-// ".old-" is a complete checkpoint that is being replaced by another of the same step. One process writes at
-// a time.
+// unfinished or half deleted; a ".old-" is a complete checkpoint that is being replaced by another of the
+// same step. One process writes at a time (run_lock.h).
 //
 // Failures throw Error(ExitCode::data) that names the file.
 #pragma once
@@ -29,6 +28,7 @@ struct CheckpointState {
   int64_t step = 0;         // steps taken, skipped ones included
   int64_t optimizer_t = 0;  // steps that updated something
   int64_t samples = 0;      // sequences drawn from the sampler
+  std::string data;         // fingerprint of the training tokens
   std::string config_json;  // the resolved config
 };
 
@@ -46,6 +46,9 @@ using Warn = std::function<void(const std::string&)>;
 // Changes nothing on disk.
 std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& run,
                                                             const Warn& warn = log_warning);
+
+// Whether the run has any folder with a checkpoint's name, intact or not.
+bool has_checkpoints(const std::filesystem::path& run);
 
 // Reads a checkpoint into parameters and optimizer state, both bound. Everything is checked first -
 // checksums, the same names, shapes and types on both sides, nothing missing, nothing left over - so after an

@@ -1,6 +1,8 @@
 // Validation loss: the same windows each time, forward only.
 #pragma once
 
+#include <optional>
+
 #include "data/dataset.h"
 #include "src/plan/planned_run.h"
 
@@ -12,9 +14,9 @@ struct Evaluation {
   int64_t tokens;
 };
 
-// Over the first windows of the dataset: as many batches of run.validation_batch sequences as fit into
-// `tokens` and into the dataset, so that every pass has the planned shape; a dataset smaller than one batch
-// is used whole.
-Evaluation evaluate(Context& context, plan::PlannedRun& run, const data::Dataset& dataset, int64_t tokens);
+// Over the first `tokens` / T windows of the dataset, at least one, at most all; passes always have the
+// planned shape, places that stay empty do not count. None when a signal asked the program to stop meanwhile.
+std::optional<Evaluation> evaluate(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
+                                   int64_t tokens);
 
 }  // namespace kiln::train

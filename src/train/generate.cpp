@@ -8,6 +8,7 @@
 #include "data/byte_tokenizer.h"
 #include "src/core/error.h"
 #include "src/core/random.h"
+#include "src/train/stop.h"
 
 namespace kiln::train {
 
@@ -46,7 +47,7 @@ std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std
   std::vector<int32_t> window(prompt.end() - std::min<int64_t>(T, static_cast<int64_t>(prompt.size())),
                               prompt.end());
   std::vector<int32_t> generated;
-  for (int64_t i = 0; i < options.tokens; i++) {
+  for (int64_t i = 0; i < options.tokens && !stop_requested(); i++) {
     if (static_cast<int64_t>(window.size()) == T) window.erase(window.begin(), window.begin() + (T + 1) / 2);
     if (window.empty()) window.push_back(generated.empty() ? prompt.back() : generated.back());
     std::fill(std::copy(window.begin(), window.end(), run.tokens), run.tokens + T, 0);

@@ -6,6 +6,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/train/run_lock.h"
 #include "src/train/versions.h"
 
 namespace kiln::train {
@@ -16,6 +17,7 @@ using nlohmann::json;
 
 constexpr const char* kMetrics = "metrics.jsonl";
 constexpr const char* kMainLog = "main.log";
+constexpr const char* kConfig = "config.json";
 
 // The step a log line belongs to; -1 for a line that cannot be read (the last one of a run that was killed).
 int64_t step_of_metrics_line(const std::string& line) {
@@ -31,9 +33,11 @@ int64_t step_of_main_log_line(const std::string& line) {
                                                                                                    : -1;
 }
 
+// Returns the lines of `last_step` itself.
 template <class StepOf>
-void keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of) {
-  if (!fs::exists(path)) return;
+std::string keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of) {
+  std::string last;
+  if (!fs::exists(path)) return last;
   const std::string content = read_file(path);
   std::string kept;
   for (size_t begin = 0; begin < content.size();) {
@@ -42,31 +46,42 @@ void keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of) {
     const std::string line = content.substr(begin, end - begin);
     const int64_t step = step_of(line);
     if (step >= 0 && step <= last_step) kept += line + "\n";
+    if (step == last_step) last += line + "\n";
     begin = end + 1;
   }
   if (kept.size() != content.size()) write_file_atomically(path, kept);
+  return last;
 }
 
 }  // namespace
 
 bool RunFolder::occupied(const fs::path& path) {
-  return fs::exists(path / kMetrics) || fs::exists(path / "checkpoints");
+  std::error_code not_there;
+  for (const auto& entry : fs::directory_iterator(path, not_there)) {
+    if (entry.path().filename() != RunLock::kFile) return true;
+  }
+  return false;
+}
+
+bool RunFolder::holds_run(const fs::path& path) {
+  return fs::exists(path / kMetrics) || fs::exists(path / kMainLog) || fs::exists(path / "checkpoints");
 }
 
 RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_step)
     : path_(config.output.dir) {
-  std::error_code problem;
-  fs::create_directories(path_, problem);
-  if (problem) {
-    throw Error(ExitCode::data,
-                fmt::format("cannot create the run folder {}: {}", path_.string(), problem.message()),
-                "choose another one with --set output.dir=...");
-  }
+  fs::create_directories(path_);
   require(mode == Mode::resume || !occupied(path_), "a fresh run was given the folder of another");
-  write_file_atomically(path_ / "config.json", config::to_json(config) + "\n");
+  const std::string resolved = config::to_json(config) + "\n";
+  if (const fs::path path = path_ / kConfig;
+      mode == Mode::resume && fs::exists(path) && read_file(path) != resolved) {
+    fs::rename(path, path_ / fmt::format("config_until_step_{}.json", resume_step));
+  }
+  write_file_atomically(path_ / kConfig, resolved);
   write_file_atomically(path_ / "versions.json", versions_json() + "\n");
   if (mode == Mode::resume) {
-    keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line);
+    const std::string last = keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line);
+    validation_logged_ = last.find("\"validation_loss\"") != std::string::npos;
+    sample_logged_ = last.find("\"sample\"") != std::string::npos;
     keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line);
   }
   metrics_.emplace(path_ / kMetrics);

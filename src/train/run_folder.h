@@ -29,7 +29,8 @@ class RunFolder {
   enum class Mode { fresh, resume };
 
   // Creates the folder (fresh: it must hold no run) and writes config.json and versions.json.
-  // resume: keeps log lines of steps <= resume_step.
+  // resume: keeps log lines of steps <= resume_step, and an earlier config.json that differs (in keys that
+  // may) as config_until_step_N.json.
   RunFolder(const config::Config& config, Mode mode, int64_t resume_step);
 
   void record_step(const StepMetrics& metrics);
@@ -40,12 +41,19 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return path_; }
 
-  // True if the folder holds a run already (any log or checkpoint).
+  // Whether a resumed run has already logged these for the step it resumes from.
+  bool validation_logged() const { return validation_logged_; }
+  bool sample_logged() const { return sample_logged_; }
+
+  // Whether the folder holds anything but a lock; whether that is a run (any log or
+  // checkpoint).
+  static bool holds_run(const std::filesystem::path& path);
   static bool occupied(const std::filesystem::path& path);
 
  private:
   std::filesystem::path path_;
   std::optional<LineLog> metrics_, main_log_;
+  bool validation_logged_ = false, sample_logged_ = false;
 };
 
 }  // namespace kiln::train

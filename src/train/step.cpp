@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/table.h"
+#include "src/train/stop.h"
 
 namespace kiln::train {
 namespace {
@@ -29,6 +30,8 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
   zero_gradients(context, run.model->parameters());
   double loss = 0;
   for (int64_t micro = 0; micro < run.micro_batches; micro++) {
+    if (ranks.any(stop_requested()))
+      return {.loss = 0, .gradient_norm = 0, .skipped = false, .abandoned = true};
     const int64_t first = position.samples + (micro * ranks.size() + ranks.rank()) * B;
     for (int64_t b = 0; b < B; b++) {
       dataset.read_window(sampler.window(first + b), run.tokens + b * T, run.targets + b * T);

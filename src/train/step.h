@@ -19,6 +19,7 @@ struct StepResult {
   double loss;           // mean nats a token over the whole batch
   double gradient_norm;  // before clipping; not finite: the step was skipped
   bool skipped;
+  bool abandoned;  // a signal asked the program to stop: nothing has changed, the step is still to be done
 };
 
 struct StepOptions {

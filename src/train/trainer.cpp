@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <csignal>
+#include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
+#include <string>
 
 #include "kernels/linear.h"
 #include "optim/schedule.h"
@@ -14,48 +14,21 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/train/checkpoint.h"
-#include "src/train/config_difference.h"
 #include "src/train/evaluate.h"
 #include "src/train/generate.h"
 #include "src/train/progress.h"
 #include "src/train/run_folder.h"
 #include "src/train/startup.h"
 #include "src/train/step.h"
+#include "src/train/stop.h"
 
 namespace kiln::train {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-volatile std::sig_atomic_t stop_requested = 0;
-
-extern "C" void request_stop(int) {
-  stop_requested = 1;
-}
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// "runs/x" -> "runs/x.1", the first number that is free.
-fs::path aside(const fs::path& folder) {
-  for (int i = 1;; i++) {
-    const fs::path candidate = folder.string() + "." + std::to_string(i);
-    if (!fs::exists(candidate)) return candidate;
-  }
-}
-
-void prepare_folder(const fs::path& folder, StartMode mode) {
-  if (mode == StartMode::resume || !RunFolder::occupied(folder)) return;
-  if (mode == StartMode::fresh) {
-    throw Error(ExitCode::usage, fmt::format("{} already holds a run", folder.string()),
-                "--resume continues it; --overwrite moves it aside and starts again; --set output.dir=... "
-                "goes elsewhere");
-  }
-  const fs::path moved = aside(folder);
-  fs::rename(folder, moved);
-  log_info(fmt::format("the earlier run in {} is now in {}", folder.string(), moved.string()));
 }
 
 class Trainer {
@@ -71,18 +44,25 @@ class Trainer {
     if (!config.data.validation.empty()) {
       validation_.emplace(config.data.validation, config.model.vocab, config.train.sequence);
     }
+    data_ = data::fingerprint(training_);
+    start_ = prepare_start(config, mode, data_);
+
     context_.device = device_;
     context_.pool = &pool_;
     peak_gflops_ = kernels::measure_gemm_peak(context_, 0.3);
     fmt::print("{}", startup_text(config_, run_, device_, training_, validation_ ? &*validation_ : nullptr,
                                   peak_gflops_));
     std::fflush(stdout);
-
-    prepare_folder(config.output.dir, mode);
     arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete, device_);
     run_.bind(*arena_);
     context_.workspace = run_.workspace;
-    if (mode != StartMode::resume || !resume()) run_.model->initialise(context_, config.train.seed);
+
+    if (mode == StartMode::overwrite && start_->occupied) move_aside(config.output.dir, start_->lock);
+    if (start_->checkpoint) {
+      resume();
+    } else {
+      run_.model->initialise(context_, config.train.seed);
+    }
     folder_.emplace(config_, mode == StartMode::resume ? RunFolder::Mode::resume : RunFolder::Mode::fresh,
                     position_.step);
     fmt::print("run folder: {}\n", folder_->path().string());
@@ -91,24 +71,28 @@ class Trainer {
   ExitCode run() {
     Progress progress(config_.train.steps);
     int64_t done = 0;
+    look_after_resuming();
     while (position_.step < config_.train.steps) {
       const auto start = Clock::now();
       const double multiplier = optim::multiplier(schedule(), position_.step);
       const StepResult result =
           train_step(context_, run_, training_, sampler_, *ranks_,
                      {.clip = config_.train.clip, .lr_multiplier = multiplier}, position_);
+      if (result.abandoned) return interrupted();
       const double seconds = seconds_since(start);
       const auto metrics = step_metrics(result, multiplier, seconds);
       folder_->record_step(metrics);
       progress.step(metrics, ++done);
+      skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
+      if (config_.train.max_skipped > 0 && skipped_in_a_row_ >= config_.train.max_skipped) diverged();
 
+      if (validation_due()) validate();
+      if (sample_due()) sample();
       const bool last = position_.step == config_.train.steps;
-      if (last || due(config_.validation.every)) validate();
-      if (due(config_.sampling.every) || (last && config_.sampling.every > 0)) sample();
-      if (stop_requested && !last) return interrupted();
+      if (stop_requested() && !last) return interrupted();
       if (last)
         checkpoint();
-      else if (due(config_.checkpoint.every))
+      else if (due(config_.checkpoint.every) && skipped_in_a_row_ == 0)  // good ones are not rotated away
         harmless("the checkpoint", [&] { checkpoint(); });
     }
     if (done == 0) fmt::print("nothing to do: the run has all its {} steps\n", config_.train.steps);
@@ -119,6 +103,16 @@ class Trainer {
 
  private:
   bool due(int64_t every) const { return every > 0 && position_.step % every == 0; }
+  bool at_end() const { return position_.step == config_.train.steps; }
+  bool validation_due() const { return at_end() || due(config_.validation.every); }
+  bool sample_due() const { return config_.sampling.every > 0 && (at_end() || due(config_.sampling.every)); }
+
+  // What a signal cut short at the step of the checkpoint is made up for.
+  void look_after_resuming() {
+    if (position_.step == 0) return;
+    if (validation_due() && !folder_->validation_logged()) validate();
+    if (sample_due() && !folder_->sample_logged()) sample();
+  }
 
   optim::Schedule schedule() const {
     const auto& s = config_.schedule;
@@ -155,19 +149,24 @@ class Trainer {
   }
 
   void validate() {
-    if (!validation_) return;
+    if (!validation_ || stop_requested()) return;
     harmless("validation", [&] {
-      const Evaluation e = evaluate(context_, run_, *validation_, config_.validation.tokens);
+      const auto evaluation = evaluate(context_, run_, *validation_, config_.validation.tokens);
+      if (!evaluation) return;
+      const Evaluation& e = *evaluation;
+      const double below = e.unigram_entropy - e.loss;
       fmt::print(
-          "step {:>6} | validation loss {:.4f} nats/token over {} tokens | unigram entropy {:.4f} | {:.4f} "
-          "below\n",
-          position_.step, e.loss, e.tokens, e.unigram_entropy, e.unigram_entropy - e.loss);
+          "step {:>6} | validation loss {:.4f} nats/token over {} tokens | {:.4f} {} the unigram entropy, "
+          "{:.4f}\n",
+          position_.step, e.loss, e.tokens, std::abs(below), below < 0 ? "above" : "below",
+          e.unigram_entropy);
       std::fflush(stdout);
       folder_->record_validation(position_.step, e.loss, e.unigram_entropy);
     });
   }
 
   void sample() {
+    if (stop_requested()) return;
     harmless("sampling", [&] {
       const auto& s = config_.sampling;
       const std::string text =
@@ -176,6 +175,7 @@ class Trainer {
                          .temperature = s.temperature,
                          .top_k = s.top_k,
                          .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
+      if (stop_requested()) return;  // it may be cut short; the resumed run draws it again
       fmt::print("--- sample at step {} ---\n{}\n---\n", position_.step, text);
       std::fflush(stdout);
       folder_->record_sample(position_.step, text);
@@ -186,6 +186,7 @@ class Trainer {
     return {.step = position_.step,
             .optimizer_t = position_.optimizer_t,
             .samples = position_.samples,
+            .data = data_,
             .config_json = config::to_json(config_)};
   }
 
@@ -195,6 +196,15 @@ class Trainer {
     prune_checkpoints(folder_->path(), config_.checkpoint.keep, config_.checkpoint.keep_every);
   }
 
+  [[noreturn]] void diverged() {
+    throw Error(
+        ExitCode::failure,
+        fmt::format("the gradient has not been finite for {} steps: the run has diverged at step {}",
+                    skipped_in_a_row_, position_.step - skipped_in_a_row_ + 1),
+        "lower optimizer.lr, lengthen schedule.warmup or clip (train.clip); checkpoints are from before; "
+        "train.max_skipped says how many such steps are borne");
+  }
+
   ExitCode interrupted() {
     checkpoint();
     fmt::print("stopped by a signal after step {}; a checkpoint is written: continue with --resume\n",
@@ -202,24 +212,11 @@ class Trainer {
     return ExitCode::interrupted;
   }
 
-  bool resume() {
-    const auto latest = find_latest_checkpoint(config_.output.dir);
-    if (!latest) {
-      log_warning(fmt::format("no checkpoint in {}: starting from the beginning", config_.output.dir));
-      return false;
-    }
-    const CheckpointState state = load_checkpoint(*latest, run_.model->parameters(), *run_.optimizers);
-    const auto differences = meaningful_differences(state.config_json, config::to_json(config_));
-    if (!differences.empty()) {
-      throw Error(ExitCode::usage,
-                  fmt::format("{} was written by another config:\n  {}", latest->string(),
-                              fmt::join(differences, "\n  ")),
-                  "resume with the config of the run (config.json in its folder), or start a new run with "
-                  "--set output.dir=...");
-    }
+  void resume() {
+    const CheckpointState state =
+        load_checkpoint(*start_->checkpoint, run_.model->parameters(), *run_.optimizers);
     position_ = {.step = state.step, .optimizer_t = state.optimizer_t, .samples = state.samples};
-    fmt::print("resumed from {} (step {})\n", latest->string(), state.step);
-    return true;
+    fmt::print("resumed from {} (step {})\n", start_->checkpoint->string(), state.step);
   }
 
   config::Config config_;
@@ -232,8 +229,11 @@ class Trainer {
   plan::PlannedRun run_;
   Context context_;
   std::optional<Arena> arena_;
+  std::string data_;  // fingerprint of the training tokens
+  std::optional<Start> start_;
   std::optional<RunFolder> folder_;
   Position position_;
+  int64_t skipped_in_a_row_ = 0;
   double peak_gflops_ = 0;
 };
 
@@ -241,8 +241,7 @@ class Trainer {
 
 int train(const config::Config& config, StartMode mode) {
   Trainer trainer(config, mode);
-  std::signal(SIGINT, request_stop);
-  std::signal(SIGTERM, request_stop);
+  install_stop_signals();
   return static_cast<int>(trainer.run());
 }
 

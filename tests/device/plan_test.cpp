@@ -145,6 +145,9 @@ TEST(PlanDescription, NamesCategoriesAndTotal) {
   Plan plan;
   plan.add("weights", Category::parameters, 3 << 20);
   plan.add("m", Category::optimizer_state, 1 << 20);
+  EXPECT_EQ(bytes_text(9999 * (size_t{1} << 20)), "9999.00 MiB");
+  EXPECT_EQ(bytes_text(size_t{10'240} << 20), "10.00 GiB");
+  EXPECT_EQ(bytes_text(size_t{20'000} << 40), "19.53 PiB");
   const std::string text = describe(plan.layout());
   EXPECT_NE(text.find("parameters             3.00 MiB"), std::string::npos) << text;
   EXPECT_NE(text.find("optimizer state        1.00 MiB"), std::string::npos) << text;
@@ -203,7 +206,8 @@ TEST(Arena, StartsAsZeros) {
 
 TEST(Arena, RefusesMoreThanTheSystemHasWithThePlan) {
   Plan plan;
-  plan.add("small", Category::parameters, 4096);  // allocated before the refusal in discrete mode, and given back
+  plan.add("small", Category::parameters,
+           4096);  // allocated before the refusal in discrete mode, and given back
   plan.add("huge", Category::activations, size_t{1} << 60);
   std::vector<ArenaMode> modes{ArenaMode::slab};
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

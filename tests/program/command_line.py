@@ -1,9 +1,7 @@
 """What a person meets on the command line: help that teaches, versions, errors with a hint and a documented exit code,
-a run folder that is never overwritten, a stop by signal that loses nothing."""
+a run folder that is never overwritten."""
 
-import signal
 import subprocess
-import time
 
 from support import KILN, kiln, loss_sequence, make_workplace, metrics, remove, require
 
@@ -48,16 +46,24 @@ lines = (folder / "run" / "main.log").read_text().splitlines()
 require(any(line.startswith("s:10 trl:") for line in lines) and any(line.startswith("s:10 tel:") for line in lines),
         f"main.log must hold llm.c's lines: {lines}")
 
-# SIGTERM: a checkpoint, exit code 5, and --resume continues bit for bit.
-arguments = ["--set", "train.steps=3000", "--set", "checkpoint.every=0", "--set", "validation.every=0"]
-process = subprocess.Popen([KILN, "train", str(config), "--set", f"output.dir={folder}/stopped", *arguments],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-while not (folder / "stopped" / "metrics.jsonl").exists() or len(metrics(folder / "stopped")) < 20:
-    time.sleep(0.02)
-process.send_signal(signal.SIGTERM)
-require(process.wait(60) == 5, f"a run stopped by SIGTERM must exit with 5: {process.stderr.read()}")
-stopped_at = metrics(folder / "stopped")[-1]["step"]
-require(f"step_{stopped_at:08d}" in "".join(p.name for p in (folder / "stopped" / "checkpoints").iterdir()),
-        "the checkpoint must be of the last step")
+# A folder that holds something else is nobody's to write into.
+(folder / "foreign").mkdir()
+(folder / "foreign" / "config.json").write_text("mine")
+fails(2, "train", config, "--set", f"output.dir={folder}/foreign", says=["is not empty", "--overwrite"])
+require((folder / "foreign" / "config.json").read_text() == "mine", "a foreign file must stay")
+
+# A run that diverges says so, ends, and keeps the checkpoints from before.
+wild = [part for change in (f"output.dir={folder}/wild", "optimizer.lr=10", "optimizer.eps=1e-30", "train.clip=0",
+                            "optimizer.wd=10", "schedule.kind=constant", "schedule.warmup=0", "train.steps=200",
+                            "train.max_skipped=15", "checkpoint.every=2") for part in ("--set", change)]
+fails(1, "train", config, *wild, says=["has diverged at step", "optimizer.lr", "skipped: gradient not finite"])
+first_bad = min(r["step"] for r in metrics(folder / "wild") if r.get("skipped"))
+kept = [int(p.name.removeprefix("step_")) for p in (folder / "wild" / "checkpoints").iterdir()]
+require(kept and max(kept) < first_bad, f"checkpoints {kept} against the first bad step {first_bad}")
+
+# Cut off by a reader that goes away, a run still reaches its end.
+piped = subprocess.run(["sh", "-c", f"'{KILN}' train '{config}' --set output.dir='{folder}/piped' | head -1"], capture_output=True)
+require(len(metrics(folder / "piped")) >= 60, "a run whose output is not read any more must go on")
+
 remove(folder)
-print("command line: help, versions, errors, run folders, signals")
+print("command line: help, versions, errors, run folders")

@@ -62,7 +62,11 @@ void write_sealed(const fs::path& folder, json manifest) {
 }
 
 CheckpointState state_of(int64_t step) {
-  return {.step = step, .optimizer_t = step - 1, .samples = 7 * step, .config_json = "{\"a\": \"b\\n\"}"};
+  return {.step = step,
+          .optimizer_t = step - 1,
+          .samples = 7 * step,
+          .data = "5 tokens",
+          .config_json = "{\"a\": \"b\\n\"}"};
 }
 
 class Checkpoint : public ::testing::Test {
@@ -97,6 +101,7 @@ class Checkpoint : public ::testing::Test {
     EXPECT_EQ(state.step, step);
     EXPECT_EQ(state.optimizer_t, step - 1);
     EXPECT_EQ(state.samples, 7 * step);
+    EXPECT_EQ(state.data, state_of(step).data);
     EXPECT_EQ(state.config_json, state_of(step).config_json);
     EXPECT_TRUE(bytes_of(loaded) == bytes_of(expected)) << "other numbers than were saved at step " << step;
   }

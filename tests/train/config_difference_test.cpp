@@ -7,7 +7,8 @@ namespace {
 
 TEST(ConfigDifference, NamesKeysThatChangeWhatIsComputed) {
   const char* before = R"({"optimizer":{"lr":0.001,"b1":0.9},"train":{"steps":10},"validation":{"every":5}})";
-  const char* after = R"({"optimizer":{"lr":0.002,"b1":0.9},"train":{"steps":10,"clip":1.0},"validation":{"every":7}})";
+  const char* after =
+      R"({"optimizer":{"lr":0.002,"b1":0.9},"train":{"steps":10,"clip":1.0},"validation":{"every":7}})";
   EXPECT_EQ(meaningful_differences(before, after),
             (std::vector<std::string>{"optimizer.lr: 0.001 -> 0.002", "train.clip: \"(absent)\" -> 1.0"}));
   EXPECT_EQ(meaningful_differences(after, before),

@@ -12,7 +12,8 @@ const float kLogits[kV] = {0.5f, 2.0f, -1.0f, 2.0f, 1.0f};
 
 int32_t draw(double u, double temperature, int64_t top_k) {
   int32_t scratch[kV];
-  return draw_token(kLogits, kV, {.tokens = 1, .temperature = temperature, .top_k = top_k, .seed = 0}, u, scratch);
+  return draw_token(kLogits, kV, {.tokens = 1, .temperature = temperature, .top_k = top_k, .seed = 0}, u,
+                    scratch);
 }
 
 TEST(DrawToken, ZeroTemperatureTakesTheFirstOfTheLikeliest) {
@@ -41,7 +42,8 @@ TEST(DrawToken, TopKKeepsOnlyTheLikeliest) {
 TEST(DrawToken, HugeLogitsDoNotOverflow) {
   const float logits[3] = {1e30f, -1e30f, 0};
   int32_t scratch[3];
-  EXPECT_EQ(draw_token(logits, 3, {.tokens = 1, .temperature = 0.1, .top_k = 0, .seed = 0}, 0.99, scratch), 0);
+  EXPECT_EQ(draw_token(logits, 3, {.tokens = 1, .temperature = 0.1, .top_k = 0, .seed = 0}, 0.99, scratch),
+            0);
 }
 
 }  // namespace

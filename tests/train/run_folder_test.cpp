@@ -26,8 +26,15 @@ class RunFolderTest : public testing::Test {
   ~RunFolderTest() override { fs::remove_all(folder_); }
 
   static StepMetrics metrics(int64_t step, double loss) {
-    return {.step = step, .tokens = step * 10, .loss = loss, .lr = 1e-3, .gradient_norm = 0.5, .skipped = false,
-            .ms = 1, .tokens_per_second = 2, .mfu = 0.3};
+    return {.step = step,
+            .tokens = step * 10,
+            .loss = loss,
+            .lr = 1e-3,
+            .gradient_norm = 0.5,
+            .skipped = false,
+            .ms = 1,
+            .tokens_per_second = 2,
+            .mfu = 0.3};
   }
   std::string read(const char* name) { return read_file(folder_ / name); }
 
@@ -75,18 +82,8 @@ TEST_F(RunFolderTest, SamplesThatAreNotUtf8AndLossesThatAreNotFiniteDoNotThrow) 
     folder.record_step(metrics(1, std::numeric_limits<double>::quiet_NaN()));
   }
   std::ifstream lines(folder_ / "metrics.jsonl");
-  for (std::string line; std::getline(lines, line);) EXPECT_FALSE(nlohmann::json::parse(line, nullptr, false).is_discarded());
-}
-
-TEST_F(RunFolderTest, AFolderThatCannotBeMadeIsNamed) {
-  config_.output.dir = "/proc/nowhere/run";
-  try {
-    RunFolder folder(config_, RunFolder::Mode::fresh, 0);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("/proc/nowhere/run"), std::string::npos);
-    EXPECT_NE(e.hint().find("output.dir"), std::string::npos);
-  }
+  for (std::string line; std::getline(lines, line);)
+    EXPECT_FALSE(nlohmann::json::parse(line, nullptr, false).is_discarded());
 }
 
 }  // namespace

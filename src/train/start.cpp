@@ -1,0 +1,91 @@
+#include "src/train/start.h"
+
+#include <fmt/format.h>
+
+#include "src/config/load.h"
+#include "src/core/error.h"
+#include "src/core/log.h"
+#include "src/train/config_difference.h"
+#include "src/train/run_folder.h"
+
+namespace kiln::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const char* what, const fs::path& folder, const std::error_code& problem) {
+  throw Error(ExitCode::data,
+              fmt::format("cannot {} the run folder {}: {}", what, folder.string(), problem.message()),
+              "choose another one with --set output.dir=...");
+}
+
+void make_run_folder(const fs::path& folder) {
+  std::error_code problem;
+  fs::create_directories(folder, problem);
+  if (problem) fail("create", folder, problem);
+}
+
+void check_config(const config::Config& config, const Start& start) {
+  const auto differences = meaningful_differences(start.state.config_json, config::to_json(config));
+  if (differences.empty()) return;
+  throw Error(ExitCode::usage,
+              fmt::format("{} was written by another config:\n  {}", start.checkpoint->string(),
+                          fmt::join(differences, "\n  ")),
+              "resume with the config of the run (config.json in its folder), or start a new run with --set "
+              "output.dir=...");
+}
+
+void check_data(const config::Config& config, const Start& start, const std::string& data) {
+  if (start.state.data == data) return;
+  throw Error(ExitCode::data,
+              fmt::format("{} was trained on other data: {} then, {} in {} now", start.checkpoint->string(),
+                          start.state.data, data, config.data.train),
+              "put the old shards back (data.train), or start a new run with --set output.dir=...");
+}
+
+void find_checkpoint(const config::Config& config, const std::string& data, Start& start) {
+  const fs::path folder = config.output.dir;
+  start.checkpoint = find_latest_checkpoint(folder);
+  if (!start.checkpoint && has_checkpoints(folder)) {
+    throw Error(ExitCode::data, fmt::format("none of the checkpoints in {} can be used", folder.string()),
+                "the warnings above say why; --overwrite moves the run aside and starts again");
+  }
+  if (!start.checkpoint) {
+    log_warning(fmt::format("no checkpoint in {}: starting from the beginning", folder.string()));
+    return;
+  }
+  start.state = read_manifest(*start.checkpoint);
+  check_config(config, start);
+  check_data(config, start, data);
+}
+
+}  // namespace
+
+Start prepare_start(const config::Config& config, StartMode mode, const std::string& data) {
+  const fs::path folder = config.output.dir;
+  make_run_folder(folder);
+  Start start{
+      .lock = RunLock(folder), .occupied = RunFolder::occupied(folder), .checkpoint = {}, .state = {}};
+  if (mode == StartMode::resume) find_checkpoint(config, data, start);
+  if (mode == StartMode::fresh && start.occupied) {
+    throw Error(ExitCode::usage,
+                fmt::format("{} {}", folder.string(),
+                            RunFolder::holds_run(folder) ? "already holds a run" : "is not empty"),
+                "--resume continues a run; --overwrite moves the folder aside and starts again; "
+                "--set output.dir=... goes elsewhere");
+  }
+  return start;
+}
+
+void move_aside(const fs::path& folder, RunLock& lock) {
+  fs::path moved;
+  for (int i = 1; moved.empty() || fs::exists(moved); i++) moved = fmt::format("{}.{}", folder.string(), i);
+  std::error_code problem;
+  fs::rename(folder, moved, problem);
+  if (problem) fail("move aside", folder, problem);
+  log_info(fmt::format("what was in {} is now in {}", folder.string(), moved.string()));
+  make_run_folder(folder);
+  lock = RunLock(folder);
+}
+
+}  // namespace kiln::train
