@@ -33,7 +33,8 @@ class FunctionRef<R(Args...)> {
 // A fixed team of threads. Idle threads spin for some microseconds, then yield, then sleep: cores are often shared.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // >= 1; the caller is one of them
+  // threads >= 1; the caller is one of them. Throws Error(ExitCode::device) when the system gives fewer.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -54,6 +55,7 @@ class ThreadPool {
   };
   void work(const Job& job, int worker);
   void worker_loop(int worker);
+  void stop_workers();  // and waits for their end
 
   std::vector<std::thread> workers_;
   const Job* job_ = nullptr;
