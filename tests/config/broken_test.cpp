@@ -162,7 +162,7 @@ const std::vector<Broken> kUnknown = {
      "configs/x.json:1:14: unknown key \"micro-batch\" in \"train\"", "did you mean \"train.micro_batch\"?"},
     {"nothing_like_it", R"({ "checkpoint": { "colour": "red" } })",
      "configs/x.json:1:19: unknown key \"colour\" in \"checkpoint\"",
-     "the keys of \"checkpoint\" are every, keep"},
+     "the keys of \"checkpoint\" are every, keep, keep_every"},
     {"no_such_section", R"({ "colour": "red" })", "configs/x.json:1:3: unknown key \"colour\"",
      "the sections are model, data, train, optimizer, schedule, validation, sampling, checkpoint, output, "
      "device"},
@@ -179,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(Unknown, BrokenConfig, ::testing::ValuesIn(kUnknown), n
 // Values of the wrong type or out of range.
 const std::vector<Broken> kValues = {
     {"section_is_a_number", R"({ "checkpoint": 3 })", "configs/x.json:1:17: checkpoint: expected an object",
-     "\"checkpoint\": { ... } with keys of every, keep"},
+     "\"checkpoint\": { ... } with keys of every, keep, keep_every"},
     {"notes_is_a_number", R"({ "notes": 3 })", "configs/x.json:1:12: notes: expected text or an object",
      "notes are ignored; they are there for people"},
     {"notes_of_a_section_is_an_array", R"({ "output": { "notes": [] } })",
@@ -373,7 +373,7 @@ const std::vector<Broken> kOverrides = {
     {"whole_section",
      kValid,
      "--set checkpoint={}: \"checkpoint\" is a section",
-     "set one of its keys: checkpoint.every or checkpoint.keep",
+     "set one of its keys: checkpoint.every, checkpoint.keep or checkpoint.keep_every",
      {"checkpoint={}"}},
     {"extends",
      kValid,
