@@ -30,13 +30,15 @@ struct Position {
   }
 };
 
-// nlohmann/json's sentence without "[json.exception...] parse error at line 1, column 5: " in front of it and
-// without
-// "; last read: ...", which may be the whole document.
+// nlohmann/json's sentence without "[json.exception.parse_error.101] parse error at line 1, column 5: " in
+// front of it and without "; last read: ...", which may be the whole document.
 std::string reason(std::string_view what) {
-  const size_t column = what.find("column ");
-  const size_t colon = column == std::string_view::npos ? column : what.find(": ", column);
-  if (colon != std::string_view::npos) what.remove_prefix(colon + 2);
+  const auto drop = [&](std::string_view front, std::string_view up_to) {
+    const size_t end = what.starts_with(front) ? what.find(up_to) : std::string_view::npos;
+    if (end != std::string_view::npos) what.remove_prefix(end + up_to.size());
+  };
+  drop("[json.exception", "] ");
+  drop("parse error at", ": ");
   return std::string(what.substr(0, what.find("; last read:")));
 }
 
@@ -53,6 +55,8 @@ std::string text_of_line(std::string_view line, const Position& position) {
     // error.byte counts from 1 and names the last byte read; one past the line when that ends too early.
     position.fail(std::min(static_cast<int64_t>(error.byte), static_cast<int64_t>(line.size()) + 1) - 1,
                   reason(error.what()));
+  } catch (const nlohmann::json::exception& error) {  // a number beyond fp64, which comes without a place
+    position.fail(0, reason(error.what()));
   }
 }
 

@@ -24,11 +24,24 @@ constexpr int kYields = 200;  // then let others run, still without a system cal
 
 ThreadPool::ThreadPool(int threads) {
   require(threads >= 1, "a thread pool needs at least one thread");
-  workers_.reserve(static_cast<size_t>(threads - 1));
-  for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { worker_loop(i); });
+  try {
+    workers_.reserve(static_cast<size_t>(threads - 1));
+    for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { worker_loop(i); });
+  } catch (const std::exception& problem) {  // std::system_error; std::bad_alloc where memory is what lacks
+    const int working = size();
+    stop_workers();
+    throw Error(ExitCode::device,
+                fmt::format("cannot start {} threads: after {} the system refuses another ({})", threads, working,
+                            problem.what()),
+                fmt::format("lower device.threads to at most {}, or raise the limits on processes and memory "
+                            "(ulimit -u, ulimit -v)",
+                            working));
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop_workers(); }
+
+void ThreadPool::stop_workers() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;

@@ -34,7 +34,8 @@ class FunctionRef<R(Args...)> {
 // job waits only for those that have come to it: cores are often shared.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // >= 1; the caller is one of them
+  // threads >= 1; the caller is one of them. Throws Error(ExitCode::device) when the system gives fewer.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -56,6 +57,7 @@ class ThreadPool {
   void work(const Job& job, int worker);
   uint64_t join(uint64_t seen);
   void worker_loop(int worker);
+  void stop_workers();  // and waits for their end
 
   std::vector<std::thread> workers_;
   const Job* job_ = nullptr;

@@ -1,11 +1,16 @@
 #include "src/core/parallel.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -183,6 +188,40 @@ TEST(Parallel, PoolsComeAndGo) {
 TEST(Parallel, NeedsAThread) {
   EXPECT_THROW(ThreadPool(0), Error);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which take address space without end
+
+// Leaves this process 256 MiB more address space than it has, far less than the stacks of a thousand threads
+// take at any usual size of a stack; asks for that many; says on stderr what came of it; exits with 0 when
+// the threads that did start have ended and a small pool works.
+[[noreturn]] void ask_for_too_many_threads() {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const auto bytes = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + (int64_t{256} << 20));
+  const rlimit limit = {bytes, bytes};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+  try {
+    ThreadPool pool(1000);
+    _exit(3);
+  } catch (const Error& error) {
+    fmt::print(stderr, "code {}: {}\n{}\n", static_cast<int>(error.code()), error.what(), error.hint());
+  }
+  // A thread that was joined may be listed for an instant longer.
+  const auto tasks = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}); };
+  for (int wait = 0; tasks() > 1 && wait < 1000; wait++) usleep(10'000);
+  ThreadPool pool(2);
+  std::atomic<int64_t> covered{0};
+  pool.parallel_for(10, 1, [&](int64_t begin, int64_t end, int) { covered += end - begin; });
+  _exit(tasks() == 2 && covered == 10 ? 0 : 4);
+}
+
+TEST(ParallelDeathTest, ThreadsThatTheSystemRefusesAreAnError) {
+  EXPECT_EXIT(ask_for_too_many_threads(), ::testing::ExitedWithCode(0),
+              "code 4: cannot start 1000 threads: after [1-9][0-9]* the system refuses another .*\n"
+              "lower device.threads to at most [1-9][0-9]*, or raise");
+}
+
+#endif
 
 TEST(Parallel, EmptyRangeCallsNothing) {
   ThreadPool pool(2);

@@ -257,6 +257,8 @@ TEST_F(Prepare, MalformedJsonIsNamedByLineAndOffset) {
   EXPECT_EQ(refused("[\"text\"]"), "column 1 (byte offset 17): array instead of an object");
   EXPECT_EQ(refused("plain text"),
             "column 1 (byte offset 17): syntax error while parsing value - invalid literal");
+  EXPECT_EQ(refused("{\"text\": \"a b c\", \"n\": 1e999}"),
+            "column 1 (byte offset 17): number overflow parsing '1e999'");
 }
 
 TEST_F(Prepare, InputsThatGiveNothingAreRefused) {

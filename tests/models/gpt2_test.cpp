@@ -19,7 +19,7 @@ class Gpt2Test : public testing::TestWithParam<ArenaMode> {
 
   std::unique_ptr<Bench> bench(const BatchShape& batch = tiny_batch(), int threads = 2) {
     auto bench = std::make_unique<Bench>(tiny_shape(), batch, BenchOptions{threads, GetParam()});
-    load_parameters(*bench, file_);
+    load_parameters(bench->parameters(), file_);
     return bench;
   }
 

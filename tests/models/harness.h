@@ -137,12 +137,12 @@ inline SafetensorsFile fixture(const std::string& name) {
 }
 
 // Parameters of the fixture; the padded rows of wte stay zero.
-inline void load_parameters(Bench& bench, const SafetensorsFile& file) {
-  for (Parameter& p : bench.parameters().all()) {
+inline void load_parameters(ParameterTable& parameters, const SafetensorsFile& file) {
+  for (Parameter& p : parameters.all()) {
     const std::vector<float> v = values<float>(file, "param/" + p.name);
     std::memcpy(p.master, v.data(), v.size() * sizeof(float));
   }
-  bench.parameters().bump_versions();
+  parameters.bump_versions();
 }
 
 // How far `is` lies from `expected`: in the 2-norm relative to the norm, in the largest element relative to
@@ -176,7 +176,7 @@ inline std::vector<int32_t> random_tokens(int64_t n, int64_t V, uint64_t stream)
   return tokens;
 }
 
-inline std::string arena_name(const testing::TestParamInfo<ArenaMode>& info) {
+inline std::string arena_name(const ::testing::TestParamInfo<ArenaMode>& info) {
   return info.param == ArenaMode::slab ? "slab" : "discrete";
 }
 

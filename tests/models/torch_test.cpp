@@ -23,7 +23,7 @@ void compare(Bench& bench, const std::string& what) {
   const SafetensorsFile file = fixture("gpt2_tiny.safetensors");
   const std::vector<int32_t> tokens = values<int32_t>(file, "tokens"),
                              targets = values<int32_t>(file, "targets");
-  load_parameters(bench, file);
+  load_parameters(bench.parameters(), file);
   const std::vector<float> losses =
       bench.forward_backward(tokens, targets, 3, 37, values<float>(file, "scale")[0]);
   const Difference of_losses = difference(losses, values<float>(file, "losses"));
@@ -73,7 +73,7 @@ TEST_P(TorchTest, NextTokenLogits) {
   forward_only.training = false;
   for (const BatchShape& batch : {tiny_batch(), forward_only}) {
     Bench bench(tiny_shape(), batch, {.arena = GetParam()});
-    load_parameters(bench, file);
+    load_parameters(bench.parameters(), file);
     const size_t V = static_cast<size_t>(bench.shape.vocab);
     size_t i = 0;
     for (int64_t row : values<int32_t>(file, "logit_rows")) {
@@ -86,83 +86,6 @@ TEST_P(TorchTest, NextTokenLogits) {
       i++;
     }
   }
-}
-
-// Twenty AdamW steps, weight decay on matrices and embeddings only.
-TEST_P(TorchTest, AdamW) {
-  const SafetensorsFile start = fixture("gpt2_tiny.safetensors"),
-                        file = fixture("gpt2_tiny_adamw.safetensors");
-  const auto setting = [&](const char* key) { return std::stod(file.metadata().at(key)); };
-  const auto steps = static_cast<int64_t>(setting("steps"));
-  const auto stride = static_cast<size_t>(setting("stride"));
-  const std::vector<int32_t> all_tokens = values<int32_t>(file, "tokens"),
-                             all_targets = values<int32_t>(file, "targets");
-  const std::vector<float> expected_losses = values<float>(file, "mean_losses");
-  Bench bench(tiny_shape(), tiny_batch(), {.arena = GetParam()});
-  load_parameters(bench, start);
-  std::vector<std::vector<float>> m, v;
-  for (const Parameter& p : bench.parameters().all()) {
-    m.emplace_back(p.elements(), 0.0f);
-    v.emplace_back(p.elements(), 0.0f);
-  }
-
-  double worst_loss = 0;
-  for (int64_t step = 0; step < steps; step++) {
-    const int64_t first = step * 111;
-    const std::vector<int32_t> tokens(&all_tokens[first], &all_tokens[first] + 111);
-    const std::vector<int32_t> targets(&all_targets[first], &all_targets[first] + 111);
-    const auto counted = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
-    bench.zero_gradients();
-    double sum = 0;
-    for (float loss : bench.forward_backward(tokens, targets, 3, 37, 1.0f / static_cast<float>(counted)))
-      sum += loss;
-    const double loss = sum / static_cast<double>(counted), expected = expected_losses[step];
-    EXPECT_NEAR(loss, expected, 1e-3 * expected) << "step " << step;
-    worst_loss = std::max(worst_loss, std::abs(loss / expected - 1));
-    for (size_t i = 0; i < m.size(); i++) {
-      const Parameter& p = bench.parameters().all()[i];
-      kernels::adamw_step(bench.context, {.param = p.master,
-                                          .m = m[i].data(),
-                                          .v = v[i].data(),
-                                          .gradient = p.gradient,
-                                          .n = p.elements(),
-                                          .t = step + 1,
-                                          .lr = setting("lr"),
-                                          .b1 = setting("b1"),
-                                          .b2 = setting("b2"),
-                                          .eps = setting("eps"),
-                                          .weight_decay = p.shape.size() == 2 ? setting("weight_decay") : 0.0,
-                                          .gradient_scale = 1.0,
-                                          .dtype = DType::f32});
-    }
-    bench.parameters().bump_versions();
-  }
-
-  Difference worst;
-  for (const Parameter& p : bench.parameters().all()) {
-    const std::vector<float> expected = values<float>(file, "sample/" + p.name);
-    std::vector<float> is, should;
-    for (size_t i = 0; i < expected.size(); i++) {
-      // A bias of the keys shifts all scores of a query alike, so its gradient is zero in exact arithmetic;
-      // Adam divides the rounding noise that is left by its own size, and the two programs' noise is not
-      // alike.
-      const auto row = static_cast<int64_t>(i * stride);
-      if (p.name.ends_with("qkv.bias") && row >= bench.shape.width && row < 2 * bench.shape.width) continue;
-      is.push_back(p.master[i * stride]);
-      should.push_back(expected[i]);
-    }
-    const Difference d = difference(is, should);
-    EXPECT_LT(d.norm, 1e-3) << p.name;
-    EXPECT_LT(d.max, 1e-3) << p.name;
-    worst = {std::max(worst.norm, d.norm), std::max(worst.max, d.max)};
-  }
-  std::cout << "AdamW: losses " << worst_loss << ", parameters " << worst.norm << " (norm), " << worst.max
-            << " (largest element)\n";
-
-  // Padding starts at zero, gets no gradient, and stays.
-  const Parameter& wte = bench.parameter("wte.weight");
-  for (int64_t i = bench.shape.vocab * bench.shape.width; i < wte.elements(); i++)
-    ASSERT_EQ(wte.master[i], 0.0f);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/optim/adamw_error.h"
 #include "tests/optim/reference_adamw.h"
 #include "tests/optim/support.h"
 
@@ -143,31 +144,6 @@ TEST(AdamW, TwoStepsByHand) {
   EXPECT_NEAR(y.get(0)[0], 0.09495973968, 20 * kUnit);
 }
 
-// Running error analysis (Higham, "Accuracy and stability of numerical algorithms", section 3.3): how far
-// fp32 may lie from the reference after each step, to first order in u. An average keeps b of its old error
-// and adds a rounding for each of: the scaled gradient, b or 1-b, the product, the sum (and two more for the
-// square). The update adds the correction, root, quotient, eps, rate and product; the weight the factor 1 -
-// lr wd, its product and the difference.
-struct ErrorBound {
-  std::vector<double> m, v, w;
-
-  void step(const ReferenceAdamW& after, const std::vector<double>& weights, const std::vector<double>& g,
-            double rate, double gradient_scale) {
-    m.resize(g.size()), v.resize(g.size()), w.resize(g.size());
-    const double correct1 = 1 - std::pow(after.b1, after.t), correct2 = 1 - std::pow(after.b2, after.t);
-    for (size_t i = 0; i < g.size(); i++) {
-      const double fresh = std::abs(gradient_scale * g[i]);
-      const double kept_m = std::abs(after.m[i] - (1 - after.b1) * gradient_scale * g[i]);
-      m[i] = after.b1 * m[i] + 4 * kUnit * (kept_m + (1 - after.b1) * fresh);
-      v[i] = after.b2 * v[i] + 6 * kUnit * after.v[i];
-      const double denominator = std::sqrt(after.v[i] / correct2) + after.eps;
-      const double update = std::abs(after.m[i]) / correct1 / denominator;
-      w[i] += rate * (m[i] / correct1 / denominator + update * (v[i] / (2 * after.v[i]) + 8 * kUnit)) +
-              4 * kUnit * std::abs(weights[i]);
-    }
-  }
-};
-
 // Fifty steps of changing gradients (with spikes of a hundred times their usual size), multipliers and
 // clipping, on several strided matrices, against fp64: element by element within the running bound, and
 // altogether within the 1e-4 of the movement that every optimizer here is held to.
@@ -188,7 +164,7 @@ TEST(AdamW, FiftyStepsAgainstTheReference) {
     Matrices x(c.rows, c.cols, c.ld, kCount);
     std::vector<ReferenceAdamW> reference(
         kCount, {c.options.lr, c.options.b1, c.options.b2, c.options.eps, c.options.wd, {}, {}});
-    std::vector<ErrorBound> bound(kCount);
+    std::vector<AdamWErrorBound> bound(kCount);
     std::vector<std::vector<double>> w(kCount), start;
     for (size_t k = 0; k < kCount; k++)
       w[k] = normals(c.rows * c.cols, 100 + k, 0.02), x.set(x.param, k, w[k]);
