@@ -32,9 +32,8 @@ void multiply_tile(const BlasProduct& p, int64_t m, int64_t n) {
 
 }  // namespace
 
-void prepare_blas(ThreadPool& pool, bool map_buffers) {
+void prepare_blas(ThreadPool& pool) {
   openblas_set_num_threads(1);
-  if (!map_buffers) return;
   // Large enough for the path that needs a buffer, and repeated until every thread has been at it three
   // times: all of them then hold a buffer at once, also where threads outnumber cores.
   constexpr int kSize = 256, kTimes = 3;

@@ -8,7 +8,7 @@
 namespace kiln::kernels::cpu {
 
 CpuLibraries::CpuLibraries(Context& context) : workers_(context.pool->size()) {
-  prepare_blas(*context.pool, !has_packed_matmul(context.device));
+  prepare_blas(*context.pool);
 }
 
 Matmul& CpuLibraries::matmul(const MatmulShape& shape) {
