@@ -106,6 +106,10 @@ void RunFolder::record_validation(int64_t step, double loss, double unigram_entr
   write_line(main_log_, fmt::format("s:{} tel:{:.4f}", step, loss));
 }
 
+void RunFolder::record_metric(int64_t step, std::string_view name, double value) {
+  write_line(metrics_, json{{"step", step}, {"metric", name}, {"value", value}}.dump());
+}
+
 void RunFolder::record_sample(int64_t step, const std::string& text) {
   const json line = {{"step", step}, {"sample", text}};
   write_line(metrics_, line.dump(-1, ' ', false, json::error_handler_t::replace));

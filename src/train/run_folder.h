@@ -38,6 +38,7 @@ class RunFolder {
   void record_step(const StepMetrics& metrics);
   void record_validation(int64_t step, double loss, double unigram_entropy);
   void record_sample(int64_t step, const std::string& text);
+  void record_metric(int64_t step, std::string_view name, double value);  // a line each: they can be many
 
   const std::filesystem::path& path() const { return path_; }
 

@@ -53,6 +53,17 @@ void prepare_folder(const fs::path& folder, StartMode mode) {
   log_info(fmt::format("the earlier run in {} is now in {}", folder.string(), moved.string()));
 }
 
+// What optimizers report about one step, into the run folder.
+class StepSink : public MetricSink {
+ public:
+  StepSink(RunFolder& folder, int64_t step) : folder_(folder), step_(step) {}
+  void record(std::string_view name, double value) override { folder_.record_metric(step_, name, value); }
+
+ private:
+  RunFolder& folder_;
+  int64_t step_;
+};
+
 class Trainer {
  public:
   Trainer(const config::Config& config, StartMode mode)
@@ -87,8 +98,14 @@ class Trainer {
     while (position_.step < config_.train.steps) {
       const auto start = Clock::now();
       const double multiplier = optim::multiplier(schedule(), position_.step);
+      StepSink sink(*folder_, position_.step + 1);
+      const int64_t reports = config_.metrics.every;
+      const bool reports_now = reports > 0 && (position_.step + 1) % reports == 0;
       const StepResult result = train_step(context_, run_, training_, sampler_, *ranks_,
-                                           {.clip = config_.train.clip, .lr_multiplier = multiplier}, position_);
+                                           {.clip = config_.train.clip,
+                                            .lr_multiplier = multiplier,
+                                            .metrics = reports_now ? &sink : nullptr},
+                                           position_);
       const double seconds = seconds_since(start);
       const auto metrics = step_metrics(result, multiplier, seconds);
       folder_->record_step(metrics);

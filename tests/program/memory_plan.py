@@ -10,21 +10,32 @@ folder = make_workplace(
     train={"steps": 12, "micro_batch": 6, "sequence": 128, "tokens_per_step": 1536, "loss_rows": 200},
     validation={"every": 4}, checkpoint={"every": 4}, sampling={"every": 6, "tokens": 4})
 config = folder / "config.json"
-planned = int(re.search(r"total bytes: (\d+)", kiln("plan", config).stdout).group(1))
-log = folder / "allocations"
-kiln("train", config, env={"LD_PRELOAD": f"{BUILD}/tests/liballocation_log.so", "ALLOCATION_LOG": str(log)})
 
-events = [line.split() for line in open(log, encoding="utf-8")]
-steps = [i for i, event in enumerate(events) if event[0] == "step"]
-require(len(steps) == 12, f"12 steps expected in the log, found {len(steps)}")
-slabs = [event for event in events if event[0] == "mmap" and int(event[1]) == planned]
-require(len(slabs) == 1, f"one mapping of exactly the planned {planned} bytes expected, found {len(slabs)}")
-slab = events.index(slabs[0])
-before = [e for e in events[:slab] if e[2].startswith("kiln")]
-require(not [e for e in before if int(e[1]) > planned // 4], f"kiln itself allocated before its plan: {before}")
-# From the arena on, and so from inside the very first step, nothing big may appear any more, whoever asks for it.
-after = [e for e in events[slab + 1:] if e[0] != "step"]
-require(not after, f"allocations of 64 KiB or more outside the plan: {after}")
-library = sum(int(e[1]) for e in events[:slab] if e[0] != "step" and not e[2].startswith("kiln"))
+
+def check(name, overrides):
+    overrides = [part for change in [f"output.dir={folder}/{name}", *overrides] for part in ("--set", change)]
+    planned = int(re.search(r"total bytes: (\d+)", kiln("plan", config, *overrides).stdout).group(1))
+    log = folder / f"{name}.allocations"
+    kiln("train", config, *overrides, env={"LD_PRELOAD": f"{BUILD}/tests/liballocation_log.so", "ALLOCATION_LOG": str(log)})
+
+    events = [line.split() for line in open(log, encoding="utf-8")]
+    steps = [i for i, event in enumerate(events) if event[0] == "step"]
+    require(len(steps) == 12, f"12 steps expected in the log, found {len(steps)}")
+    slabs = [event for event in events if event[0] == "mmap" and int(event[1]) == planned]
+    require(len(slabs) == 1, f"one mapping of exactly the planned {planned} bytes expected, found {len(slabs)}")
+    slab = events.index(slabs[0])
+    before = [e for e in events[:slab] if e[2].startswith("kiln")]
+    require(not [e for e in before if int(e[1]) > planned // 4], f"kiln itself allocated before its plan: {before}")
+    # From the arena on, and so from inside the very first step, nothing big may appear any more, whoever asks for it.
+    after = [e for e in events[slab + 1:] if e[0] != "step"]
+    require(not after, f"allocations of 64 KiB or more outside the plan: {after}")
+    library = sum(int(e[1]) for e in events[:slab] if e[0] != "step" and not e[2].startswith("kiln"))
+    print(f"{name}: planned {planned} bytes = one mapping; nothing else during 12 steps; libraries and thread stacks before: {library} bytes")
+
+
+check("adamw", [])
+check("muon", ["optimizer.name=muon", "metrics.every=3"])
+check("kl-shampoo", ["optimizer.name=kl-shampoo", "optimizer.refresh=5", "metrics.every=3"])
+check("kl-shampoo-roots", ["optimizer.name=kl-shampoo", "optimizer.root=newton_schulz"])
+check("pro-kl-shampoo", ["optimizer.name=pro-kl-shampoo", "optimizer.rank=16", "optimizer.refresh=5", "metrics.every=3"])
 remove(folder)
-print(f"planned {planned} bytes = one mapping; nothing else during 12 steps; libraries and thread stacks before: {library} bytes")

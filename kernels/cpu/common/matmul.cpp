@@ -77,6 +77,15 @@ bool has_packed_bf16_matmul(const Device& device) {
   return device.isa == Isa::avx512 && fast;
 }
 
+void prepare_amx() {
+  constexpr int64_t kSize = 64;
+  Matmul matmul({kSize, kSize, kSize, false, false, DType::bf16}, 1);
+  const std::vector<uint16_t> factor(kSize * kSize);
+  std::vector<float> product(factor.size());
+  std::vector<char> scratch(matmul.scratch_bytes());
+  matmul.run(0, factor.data(), factor.data(), nullptr, product.data(), scratch.data());
+}
+
 void use_one_openmp_thread() {
   thread_local const bool once = (omp_set_num_threads(1), true);
   (void)once;

@@ -20,6 +20,9 @@ bool has_packed_matmul(const Device& device);
 // Whether it has one for bf16 factors that is faster than fp32: with AMX. (AVX512_BF16 alone is slower.)
 bool has_packed_bf16_matmul(const Device& device);
 
+// oneDNN compiles what configures and releases AMX tiles when it first multiplies: this makes it do so now.
+void prepare_amx();
+
 // oneDNN parallelises with OpenMP; Kiln runs it inside the tiles of parallel_for, one thread each. The number
 // of OpenMP threads belongs to the calling thread, so every thread that creates or runs a Matmul says this
 // first.
