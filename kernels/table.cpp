@@ -41,6 +41,11 @@ struct CpuTables {
     cpu::avx512::fill(f32[static_cast<size_t>(Isa::avx512)][kF32]);
 #endif
     for (auto& isa : tables) cpu::fill_shared(isa[kF32]);
+    Device device;
+    device.isa = Isa::avx512;
+    if (has_bf16_products(device)) {
+      cpu::fill_bf16(tables[static_cast<size_t>(Isa::avx512)][static_cast<size_t>(DType::bf16)]);
+    }
   }
 };
 
@@ -66,7 +71,8 @@ const KernelTable& table(DeviceKind device, Isa isa, DType dtype) {
     if (!t.function) refuse(#function, context.device, p.dtype);                                        \
     if (!context.dry_run) return t.function(context, p);                                                \
     DryRun& record = *context.dry_run;                                                                  \
-    record.workspace_bytes = std::max(record.workspace_bytes, t.function##_workspace_bytes(p, context.device)); \
+    record.workspace_bytes = std::max(record.workspace_bytes,                                           \
+                                      record.held_bytes + t.function##_workspace_bytes(p, context.device)); \
     record.flops += function##_flops(p);                                                                \
     record.kernel_flops[#function] += function##_flops(p);                                              \
     record.kernel_calls[#function]++;                                                                   \

@@ -10,7 +10,9 @@
 #include "kernels/classifier.h"
 #include "kernels/embedding.h"
 #include "kernels/linear.h"
+#include "kernels/matrix.h"
 #include "kernels/norm.h"
+#include "kernels/shampoo.h"
 #include "kernels/update.h"
 #include "src/device/context.h"
 
@@ -31,7 +33,27 @@
   X(softmax_cross_entropy, SoftmaxCrossEntropy)    \
   X(sum_of_squares, SumOfSquares)                  \
   X(adamw_step, AdamWStep)                         \
-  X(set_zero, SetZero)
+  X(set_zero, SetZero)                             \
+  X(matrix_product, MatrixProduct)                 \
+  X(matrix_combine, MatrixCombine)                 \
+  X(matrix_normalise, MatrixNormalise)             \
+  X(matrix_squares, MatrixSquares)                 \
+  X(matrix_scale, MatrixScale)                     \
+  X(weight_update, WeightUpdate)                   \
+  X(matrix_fill, MatrixFill)                       \
+  X(matrix_qr, MatrixQr)                           \
+  X(matrix_orthonormalise, MatrixOrthonormalise)   \
+  X(matrix_eigen, MatrixEigen)                     \
+  X(root_start, RootStart)                         \
+  X(identity_distance, IdentityDistance)           \
+  X(kl_precondition, KlPrecondition)               \
+  X(kl_eigenvalues, KlEigenvalues)                 \
+  X(seed_bases, SeedBases)                         \
+  X(pro_eigenvalues, ProEigenvalues)               \
+  X(pro_tail_root, ProTailRoot)                    \
+  X(pro_complement_scale, ProComplementScale)      \
+  X(pro_rotate, ProRotate)                         \
+  X(pro_tail, ProTail)
 
 namespace kiln::kernels {
 

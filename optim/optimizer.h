@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "src/core/metric_sink.h"
 #include "src/device/context.h"
 
 namespace kiln::optim {
@@ -34,6 +35,7 @@ struct StepInfo {
   int64_t t;              // optimizer steps so far, this one included
   double lr_multiplier;   // of the schedule
   double gradient_scale;  // of clipping: the gradient that counts is gradient_scale * grad
+  MetricSink* metrics = nullptr;  // set: say how each matrix is doing
 };
 
 class Optimizer {
@@ -43,11 +45,14 @@ class Optimizer {
   virtual double lr() const = 0;  // before the schedule
   virtual double weight_decay() const = 0;
 
+  // The rank to which the statistics of a rows x cols matrix are restricted; 0: they are not.
+  virtual int64_t effective_rank(int64_t /*rows*/, int64_t /*cols*/) const { return 0; }
+
   // The state that one rows x cols matrix needs, exactly. It starts as zeros.
   virtual std::vector<StateSpec> state(int64_t rows, int64_t cols) const = 0;
 
   // Updates the parameters and the state of the whole batch; allocates nothing. In a dry run pointers may be
-  // null.
+  // null, and every kind of call that any step makes is recorded.
   virtual void step(Context& context, const MatrixBatch& batch, const StepInfo& info) = 0;
 };
 

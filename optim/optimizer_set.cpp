@@ -86,7 +86,7 @@ void OptimizerSet::step(Context& context, const StepInfo& info) {
 
 std::string OptimizerSet::describe() const {
   struct Row {
-    std::string name, shape;
+    std::string name, shape, rank;
     int64_t count;
     const Optimizer* optimizer;
   };
@@ -94,7 +94,9 @@ std::string OptimizerSet::describe() const {
   for (const RoutedGroup& group : routing_.groups) {
     for (const RoutedBatch& batch : group.batches) {
       for (const std::string& full : batch.matrices.names) {
-        Row row{without_numbers(full), shape_text(batch.matrices), 1, group.optimizer.get()};
+        const int64_t rank = group.optimizer->effective_rank(batch.matrices.rows, batch.matrices.cols);
+        Row row{without_numbers(full), shape_text(batch.matrices), rank ? fmt::format("{}", rank) : "-", 1,
+                group.optimizer.get()};
         const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& r) {
           return r.name == row.name && r.shape == row.shape && r.optimizer == row.optimizer;
         });
@@ -108,11 +110,11 @@ std::string OptimizerSet::describe() const {
   }
   size_t widest = 9;
   for (const Row& r : rows) widest = std::max(widest, r.name.size());
-  std::string text = fmt::format("  {:<{}} {:>14} {:>6}  {:<12} {:>8} {:>8}\n", "parameter", widest, "shape",
-                                 "count", "optimizer", "lr", "wd");
+  std::string text = fmt::format("  {:<{}} {:>14} {:>6}  {:<14} {:>8} {:>8} {:>5}\n", "parameter", widest,
+                                 "shape", "count", "optimizer", "lr", "wd", "rank");
   for (const Row& r : rows) {
-    text += fmt::format("  {:<{}} {:>14} {:>6}  {:<12} {:>8g} {:>8g}\n", r.name, widest, r.shape, r.count,
-                        r.optimizer->name(), r.optimizer->lr(), r.optimizer->weight_decay());
+    text += fmt::format("  {:<{}} {:>14} {:>6}  {:<14} {:>8g} {:>8g} {:>5}\n", r.name, widest, r.shape, r.count,
+                        r.optimizer->name(), r.optimizer->lr(), r.optimizer->weight_decay(), r.rank);
   }
   return text;
 }

@@ -34,7 +34,7 @@ class OptimizerSet {
   const std::vector<StateTensor>& state_tensors() const { return state_; }  // names are unique
 
   // The routing as a table for people: name, shape, number of matrices, optimizer, learning rate, weight
-  // decay; one line for all layers ("h.*.attn.qkv.weight"), each line ends in a newline.
+  // decay, the rank that statistics are restricted to; one line for all layers ("h.*.attn.qkv.weight"), each line ends in a newline.
   std::string describe() const;
 
  private:

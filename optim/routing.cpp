@@ -27,6 +27,12 @@ bool decays(const Parameter& p) {
   return p.kind != ParameterKind::norm && p.kind != ParameterKind::bias;
 }
 
+// Of more than one row and column, in each of its parts.
+bool is_hidden_matrix(const Parameter& p) {
+  if (p.kind != ParameterKind::matrix || p.shape.size() != 2 || p.shape[0] < 2 || p.shape[1] < 2) return false;
+  return std::all_of(p.splits.begin(), p.splits.end(), [](const RowSplit& s) { return s.rows > 1; });
+}
+
 }  // namespace
 
 std::vector<RoutedBatch> batch_by_shape(const ParameterTable& table, std::span<const int> parameters,
@@ -47,13 +53,21 @@ std::vector<RoutedBatch> batch_by_shape(const ParameterTable& table, std::span<c
 }
 
 Routing route(const ParameterTable& table, const AdamWOptions& adamw) {
-  std::vector<int> decayed, undecayed;
+  return route(table, nullptr, adamw);
+}
+
+Routing route(const ParameterTable& table, std::unique_ptr<Optimizer> matrix, const AdamWOptions& adamw) {
+  std::vector<int> hidden, decayed, undecayed;
   for (size_t i = 0; i < table.all().size(); i++) {
-    (decays(table.all()[i]) ? decayed : undecayed).push_back(static_cast<int>(i));
+    const Parameter& p = table.all()[i];
+    (matrix && is_hidden_matrix(p) ? hidden : decays(p) ? decayed : undecayed).push_back(static_cast<int>(i));
   }
   AdamWOptions without_decay = adamw;
   without_decay.wd = 0;
   Routing routing{.parameters = &table, .groups = {}};
+  if (!hidden.empty()) {
+    routing.groups.push_back({std::move(matrix), batch_by_shape(table, hidden, Fused::split)});
+  }
   for (const auto& [parameters, options] :
        {std::pair{&decayed, adamw}, std::pair{&undecayed, without_decay}}) {
     if (parameters->empty()) continue;

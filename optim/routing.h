@@ -47,4 +47,8 @@ std::vector<RoutedBatch> batch_by_shape(const ParameterTable& table, std::span<c
 // without parameters is left out.
 Routing route(const ParameterTable& table, const AdamWOptions& adamw);
 
+// Hidden matrices to `matrix`, fused ones split into their parts; embeddings, head, norms, biases, and matrices of one
+// row or column to AdamW, as above.
+Routing route(const ParameterTable& table, std::unique_ptr<Optimizer> matrix, const AdamWOptions& adamw);
+
 }  // namespace kiln::optim

@@ -22,6 +22,21 @@ void fill(KernelTable& table) {
   KILN_FILL(sum_of_squares)
   KILN_FILL(adamw_step)
   KILN_FILL(set_zero)
+  KILN_FILL(matrix_combine)
+  KILN_FILL(matrix_normalise)
+  KILN_FILL(matrix_squares)
+  KILN_FILL(matrix_scale)
+  KILN_FILL(weight_update)
+  KILN_FILL(matrix_fill)
+  KILN_FILL(root_start)
+  KILN_FILL(identity_distance)
+  KILN_FILL(kl_precondition)
+  KILN_FILL(kl_eigenvalues)
+  KILN_FILL(pro_eigenvalues)
+  KILN_FILL(pro_tail_root)
+  KILN_FILL(pro_complement_scale)
+  KILN_FILL(pro_rotate)
+  KILN_FILL(pro_tail)
 #undef KILN_FILL
 }
 

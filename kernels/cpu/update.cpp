@@ -1,6 +1,6 @@
 #include "kernels/update.h"
 
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/sums.h"
 
 namespace kiln::kernels::cpu::KILN_ISA {
 namespace {
@@ -10,28 +10,6 @@ constexpr int64_t kZeroGrain = 256 * 1024;  // bytes
 
 int64_t chunks_of(int64_t n) {
   return (n + kGrain - 1) / kGrain;
-}
-
-HalfDoubleVec widen(HalfVec v) {
-  return __builtin_convertvector(v, HalfDoubleVec);
-}
-
-// Sum of x[i]^2 over [begin, end): squares of floats are exact in fp64.
-double sum_of_squares_in(const float* x, int64_t begin, int64_t end) {
-  constexpr int kHalf = kLanes / 2;
-  HalfDoubleVec parts[4] = {};
-  int64_t i = begin;
-  for (; i + 4 * kHalf <= end; i += 4 * kHalf) {
-    for (int k = 0; k < 4; k++) {
-      const HalfDoubleVec v = widen(load_half(x + i + k * kHalf));
-      parts[k] += v * v;
-    }
-  }
-  const HalfDoubleVec folded = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-  double total = 0;
-  for (int k = 0; k < kHalf; k++) total += folded[k];
-  for (; i < end; i++) total += static_cast<double>(x[i]) * x[i];
-  return total;
 }
 
 }  // namespace

@@ -40,9 +40,25 @@ struct Train {
   bool operator==(const Train&) const = default;
 };
 
+// Keys that the named optimizer has no use for hold their defaults.
 struct Optimizer {
-  std::string name;  // "adamw"
+  std::string name;  // "adamw" | "muon" | "kl-shampoo" | "pro-kl-shampoo"
   double lr = 0, b1 = 0, b2 = 0, eps = 0, wd = 0;
+  double adamw_lr = 0, adamw_b1 = 0, adamw_b2 = 0, adamw_eps = 0, adamw_wd = 0;  // of what is no hidden matrix
+  std::string nesterov;      // "on" | "off"
+  std::string scale;         // "match_rms" | "spectral"
+  std::string ns;            // "jordan" | "polar_express"; resolved: "auto" only where there is none
+  std::string ns_precision;  // "auto" | "f32" | "bf16"
+  int64_t refresh = 0;       // T, steps
+  std::string root;          // "eigenbasis" | "newton_schulz"
+  std::string init;          // "gradient" | "constant"
+  int64_t rank = 0;
+  std::string orientation;       // "larger" | "input"
+  std::string complement;        // "polar_left" | "polar" | "isotropic"
+  std::string complement_scale;  // "matched" | "graft" | "fixed"
+  double complement_factor = 0;  // with "fixed"
+  std::string tracker;           // "orthogonal" | "accumulate"
+  int64_t tracker_every = 0;     // T_u, steps; resolved: 0 only where there is no tracker
   bool operator==(const Optimizer&) const = default;
 };
 
@@ -76,6 +92,11 @@ struct Checkpoint {
   bool operator==(const Checkpoint&) const = default;
 };
 
+struct Metrics {
+  int64_t every = 0;  // steps between two reports of the optimizers; 0: never
+  bool operator==(const Metrics&) const = default;
+};
+
 struct Output {
   std::string dir;  // the run folder; resolved: never empty
   bool operator==(const Output&) const = default;
@@ -98,6 +119,7 @@ struct Config {
   Validation validation;
   Sampling sampling;
   Checkpoint checkpoint;
+  Metrics metrics;
   Output output;
   DeviceOptions device;
   bool operator==(const Config&) const = default;

@@ -233,6 +233,24 @@ Config parse(const std::string& text, const fs::path& name, const std::vector<st
   return assignment.config;
 }
 
+Optimizer load_optimizer(const fs::path& path, const std::vector<std::string>& overrides) {
+  const Document document = read_document(read_config_file(path), path);
+  Assignment assignment;
+  for (const auto* entry : in_order(document.positions)) {
+    const auto& [leaf, place] = *entry;
+    if (leaf == "notes") continue;
+    const Key* key = find_key(fmt::format("optimizer.{}", leaf));
+    if (!key) {
+      refuse(document.at(place.key), fmt::format("unknown key {}", in_quotes(leaf)),
+             did_you_mean("optimizer", leaf, document.root.at(leaf).is_object()));
+    }
+    assignment.assign(*key, document.root.at(leaf), document.at(place.value));
+  }
+  for (const std::string& text : overrides) apply_override(assignment, text);
+  resolve_optimizer(assignment, path.string());
+  return assignment.config.optimizer;
+}
+
 Config load(const fs::path& path, const std::vector<std::string>& overrides) {
   return parse(read_config_file(path), path, overrides);
 }

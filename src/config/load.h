@@ -21,6 +21,9 @@ Config load(const std::filesystem::path& path, const std::vector<std::string>& o
 Config parse(const std::string& text, const std::filesystem::path& name,
              const std::vector<std::string>& overrides = {});
 
+// A file that holds the keys of "optimizer" alone, as the object that stands under that name in a config.
+Optimizer load_optimizer(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
+
 // Every key with its value, as JSON that load() accepts and resolves to the same Config.
 std::string to_json(const Config& config);
 

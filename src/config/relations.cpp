@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "src/config/text.h"
@@ -23,10 +25,13 @@ class Relations {
   Relations(Assignment& assignment, const std::string& name)
       : assignment_(assignment), config_(assignment.config), name_(name) {}
 
+  void run_optimizer() { check_optimizer(); }
+
   void run() {
     check_required();
     check_model();
     check_batch();
+    check_optimizer();
     check_schedule();
     check_text();
     if (config_.output.dir.empty()) config_.output.dir = default_folder();
@@ -103,6 +108,56 @@ class Relations {
     }
   }
 
+  // Defaults that depend on the optimizer, and keys that it does not read.
+  void check_optimizer() {
+    Optimizer& o = config_.optimizer;
+    const bool muon = o.name == "muon", pro = o.name == "pro-kl-shampoo";
+    if (o.name != "adamw") {
+      if (!assignment_.was_given("optimizer.lr")) o.lr = muon ? 0.01 : 0.005;
+      if (!assignment_.was_given("optimizer.b1")) o.b1 = 0.95;
+    }
+    if (o.ns == "auto" && (muon || pro)) o.ns = muon ? "jordan" : "polar_express";
+    if (o.tracker_every == 0 && pro) o.tracker_every = o.tracker == "accumulate" ? o.refresh : 1;
+    check_unused_keys();
+    if (o.init == "constant" && o.root == "newton_schulz") {
+      broken({"optimizer.init", "optimizer.root"},
+             "optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root = \"newton_schulz\" keeps none",
+             "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"");
+    }
+    if (o.complement == "isotropic" && o.complement_scale != "matched") {
+      broken({"optimizer.complement_scale", "optimizer.complement"},
+             fmt::format("optimizer.complement_scale = \"{}\" scales an orthogonalised complement, but "
+                         "optimizer.complement = \"isotropic\" is not orthogonalised",
+                         o.complement_scale),
+             "leave optimizer.complement_scale out");
+    }
+    if (o.complement_scale != "fixed" && o.complement_factor != defaults().optimizer.complement_factor) {
+      broken({"optimizer.complement_factor", "optimizer.complement_scale"},
+             fmt::format("optimizer.complement_factor has no effect with optimizer.complement_scale = \"{}\"",
+                         o.complement_scale),
+             "set optimizer.complement_scale to \"fixed\"");
+    }
+  }
+
+  // A value that changes nothing is a misunderstanding; defaults are accepted, since resolved configs name all keys.
+  void check_unused_keys() const {
+    const std::string& name = config_.optimizer.name;
+    Config given = config_, usual = defaults();
+    for (const Key& key : schema()) {
+      if (key.only_for.empty() || (" " + key.only_for + " ").find(" " + name + " ") != std::string::npos) continue;
+      const bool same = std::visit(
+          [](const auto* a, const auto* b) {
+            if constexpr (std::is_same_v<decltype(a), decltype(b)>) return *a == *b;
+            return false;
+          },
+          key.slot(given), key.slot(usual));
+      if (same) continue;
+      broken({key.name, "optimizer.name"},
+             fmt::format("{} has no effect on optimizer.name = \"{}\"", key.name, name),
+             fmt::format("only {} reads it: leave it out", key.only_for));
+    }
+  }
+
   void check_schedule() const {
     const Schedule& s = config_.schedule;
     const int64_t steps = config_.train.steps;
@@ -167,6 +222,10 @@ class Relations {
 
 void resolve(Assignment& assignment, const std::string& name) {
   Relations(assignment, name).run();
+}
+
+void resolve_optimizer(Assignment& assignment, const std::string& name) {
+  Relations(assignment, name).run_optimizer();
 }
 
 }  // namespace kiln::config

@@ -12,4 +12,7 @@ namespace kiln::config {
 // messages and output.dir.
 void resolve(Assignment& assignment, const std::string& name);
 
+// The same for the keys of the optimizer alone.
+void resolve_optimizer(Assignment& assignment, const std::string& name);
+
 }  // namespace kiln::config

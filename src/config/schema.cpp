@@ -30,27 +30,42 @@ Default fallback_of(const std::optional<T>& value) {
 
 constexpr std::nullopt_t kRequired = std::nullopt;
 
+// "a b c" -> "a, b, c"
+std::string commas(std::string words) {
+  for (size_t at = 0; (at = words.find(' ', at)) != std::string::npos; at += 2) words.replace(at, 1, ", ");
+  return words;
+}
+
 // The kinds of keys. `aliases` and `why_not_more` as in Key.
 Key integer(const char* name, SlotOf slot, std::optional<int64_t> fallback, const char* unit, int64_t min,
             int64_t max, const char* sentence, const char* aliases, const char* why_not_more = "") {
   const Range range{static_cast<double>(min), static_cast<double>(max)};
-  return {name, slot, fallback_of(fallback), unit, range, {}, sentence, aliases, why_not_more};
+  return {name, slot, fallback_of(fallback), unit, range, {}, sentence, aliases, why_not_more, ""};
 }
 
 Key number(const char* name, SlotOf slot, double fallback, const char* unit, Range range,
            const char* sentence, const char* aliases) {
-  return {name, slot, fallback, unit, range, {}, sentence, aliases, ""};
+  return {name, slot, fallback, unit, range, {}, sentence, aliases, "", ""};
 }
 
 Key choice(const char* name, SlotOf slot, const std::optional<std::string>& fallback,
            std::vector<std::string> choices, const char* sentence, const char* aliases,
            const char* why_not_more = "") {
-  return {name, slot, fallback_of(fallback), "name", {}, std::move(choices), sentence, aliases, why_not_more};
+  return {name, slot, fallback_of(fallback), "name", {}, std::move(choices), sentence, aliases, why_not_more, ""};
 }
 
 Key text(const char* name, SlotOf slot, Default fallback, const char* unit, const char* sentence,
          const char* aliases) {
-  return {name, slot, std::move(fallback), unit, {}, {}, sentence, aliases, ""};
+  return {name, slot, std::move(fallback), unit, {}, {}, sentence, aliases, "", ""};
+}
+
+constexpr const char* kMatrixOptimizers = "muon kl-shampoo pro-kl-shampoo";
+
+// A key that other optimizers ignore: it is refused there unless it holds its default.
+Key only(const char* optimizers, Key key) {
+  key.only_for = optimizers;
+  key.sentence += fmt::format(" Only for {}.", commas(optimizers));
+  return key;
 }
 
 std::vector<Key> make_schema() {
@@ -124,24 +139,118 @@ std::vector<Key> make_schema() {
              "Number format of activations and weights.", "dtype mixed_precision",
              "this version computes in f32 only"),
 
-      choice("optimizer.name", at<&Config::optimizer, &Optimizer::name>, "adamw", {"adamw"},
-             "Update rule: AdamW with decoupled weight decay (arXiv 1711.05101).", "type kind optim",
-             "this version has AdamW only"),
+      choice("optimizer.name", at<&Config::optimizer, &Optimizer::name>, "adamw",
+             {"adamw", "muon", "kl-shampoo", "pro-kl-shampoo"},
+             "Update rule of hidden matrices: AdamW (arXiv 1711.05101), Muon (Jordan et al. 2024), KL-Shampoo "
+             "(arXiv 2509.03378), Pro-KLShampoo (arXiv 2605.06316). Embeddings, output layer, norms and biases "
+             "always have AdamW.",
+             "type kind optim"),
       number("optimizer.lr", at<&Config::optimizer, &Optimizer::lr>, 6e-4, "per step", {0, 10},
-             "Learning rate after the warm-up; the schedule multiplies it.",
+             "Learning rate after the warm-up; the schedule multiplies it. Where it is not given: 0.01 for muon, "
+             "0.005 for kl-shampoo and pro-kl-shampoo.",
              "learning_rate max_lr base_lr peak_lr"),
       number("optimizer.b1", at<&Config::optimizer, &Optimizer::b1>, 0.9, "fraction", {0, 1, !kOpen, kOpen},
-             "What the running mean of the gradient keeps from step to step.",
-             "beta1 beta_1 adam_beta1 betas momentum"),
-      number("optimizer.b2", at<&Config::optimizer, &Optimizer::b2>, 0.95, "fraction", {0, 1, !kOpen, kOpen},
-             "What the running mean of the squared gradient keeps from step to step.",
-             "beta2 beta_2 adam_beta2"),
-      number("optimizer.eps", at<&Config::optimizer, &Optimizer::eps>, 1e-8, "gradient",
-             {0, 1, kOpen, !kOpen}, "Added to the root of the mean squared gradient before dividing by it.",
-             "epsilon adam_eps adam_epsilon"),
+             "What the running mean of the gradient keeps from step to step. Where it is not given: 0.95 for the "
+             "matrix optimizers.",
+             "beta1 beta_1 adam_beta1 betas momentum mu"),
+      only("adamw kl-shampoo pro-kl-shampoo",
+           number("optimizer.b2", at<&Config::optimizer, &Optimizer::b2>, 0.95, "fraction", {0, 1, !kOpen, kOpen},
+                  "What the running mean of the squared gradient, or of the factors, keeps from step to step.",
+                  "beta2 beta_2 adam_beta2 shampoo_beta")),
+      only("adamw kl-shampoo",
+           number("optimizer.eps", at<&Config::optimizer, &Optimizer::eps>, 1e-8, "gradient",
+                  {0, 1, kOpen, !kOpen},
+                  "Added to the root of the mean squared gradient (of the product of eigenvalues) before dividing "
+                  "by it.",
+                  "epsilon adam_eps adam_epsilon")),
       number("optimizer.wd", at<&Config::optimizer, &Optimizer::wd>, 0.1, "per unit of lr", {0, 10},
              "Weight decay of matrices: each step takes lr * wd of the weight away; vectors do not decay.",
              "weight_decay decay"),
+      only(kMatrixOptimizers,
+           number("optimizer.adamw_lr", at<&Config::optimizer, &Optimizer::adamw_lr>, 1e-3, "per step", {0, 10},
+                  "Learning rate of what is no hidden matrix.", "adam_lr embedding_lr scalar_lr")),
+      only(kMatrixOptimizers,
+           number("optimizer.adamw_b1", at<&Config::optimizer, &Optimizer::adamw_b1>, 0.9, "fraction",
+                  {0, 1, !kOpen, kOpen}, "b1 of what is no hidden matrix.", "adam_b1")),
+      only(kMatrixOptimizers,
+           number("optimizer.adamw_b2", at<&Config::optimizer, &Optimizer::adamw_b2>, 0.95, "fraction",
+                  {0, 1, !kOpen, kOpen}, "b2 of what is no hidden matrix.", "adam_b2")),
+      only(kMatrixOptimizers,
+           number("optimizer.adamw_eps", at<&Config::optimizer, &Optimizer::adamw_eps>, 1e-8, "gradient",
+                  {0, 1, kOpen, !kOpen}, "eps of what is no hidden matrix.", "adam_epsilon_embedding")),
+      only(kMatrixOptimizers,
+           number("optimizer.adamw_wd", at<&Config::optimizer, &Optimizer::adamw_wd>, 0.1, "per unit of lr",
+                  {0, 10}, "Weight decay of embeddings and output layer; vectors do not decay.", "adam_wd")),
+      only("muon", choice("optimizer.nesterov", at<&Config::optimizer, &Optimizer::nesterov>, "on", {"on", "off"},
+                          "Orthogonalise (1 - b1) gradient + b1 momentum, or the momentum itself.", "nag")),
+      only("muon", choice("optimizer.scale", at<&Config::optimizer, &Optimizer::scale>, "match_rms",
+                          {"match_rms", "spectral"},
+                          "Size of an update of m x n: match_rms is 0.2 sqrt(max(m, n)), an RMS like AdamW's; "
+                          "spectral is sqrt(max(1, m/n)).",
+                          "lr_scale adjust_lr update_scale")),
+      only("muon pro-kl-shampoo",
+           choice("optimizer.ns", at<&Config::optimizer, &Optimizer::ns>, "auto",
+                  {"auto", "jordan", "polar_express"},
+                  "Coefficients of the Newton-Schulz iteration; auto: jordan for muon, polar_express for "
+                  "pro-kl-shampoo.",
+                  "newton_schulz ns_coefficients ns_set")),
+      only("muon pro-kl-shampoo",
+           choice("optimizer.ns_precision", at<&Config::optimizer, &Optimizer::ns_precision>, "auto",
+                  {"auto", "f32", "bf16"},
+                  "What factors of Newton-Schulz products are rounded to (sums are f32); auto: bf16 where the "
+                  "processor multiplies it faster (AMX), else f32.",
+                  "ns_dtype")),
+      only("kl-shampoo pro-kl-shampoo",
+           integer("optimizer.refresh", at<&Config::optimizer, &Optimizer::refresh>, 10, "steps", 1, kMostSteps,
+                   "Steps between two refreshes of the factors' bases by QR.",
+                   "T precondition_frequency update_freq refresh_every")),
+      only("kl-shampoo pro-kl-shampoo",
+           choice("optimizer.root", at<&Config::optimizer, &Optimizer::root>, "eigenbasis",
+                  {"eigenbasis", "newton_schulz"},
+                  "Inverse roots of the factors: from kept eigenbases, or fresh at every step by matrix products "
+                  "alone (less state, less exact for ill-conditioned factors).",
+                  "inverse_root root_method")),
+      only("kl-shampoo",
+           choice("optimizer.init", at<&Config::optimizer, &Optimizer::init>, "gradient", {"gradient", "constant"},
+                  "Eigenvalues at the start: the first gradient's size, or 0.1 as published, which a run with "
+                  "small gradients leaves only after hundreds of steps.",
+                  "initial initialization init_factor")),
+      only("pro-kl-shampoo",
+           integer("optimizer.rank", at<&Config::optimizer, &Optimizer::rank>, 128, "directions", 0, 65536,
+                   "Dimensions of the tracked subspace of the restricted side; a smaller side is not restricted.",
+                   "r subspace_rank proj_rank")),
+      only("pro-kl-shampoo",
+           choice("optimizer.orientation", at<&Config::optimizer, &Optimizer::orientation>, "larger",
+                  {"larger", "input"},
+                  "Which side is restricted: the larger one (of a square matrix the input side), or always the "
+                  "input side.",
+                  "side restricted_side")),
+      only("pro-kl-shampoo",
+           choice("optimizer.complement", at<&Config::optimizer, &Optimizer::complement>, "polar_left",
+                  {"polar_left", "polar", "isotropic"},
+                  "Update outside of the subspace: the orthogonalised momentum, whitened on the left before; not "
+                  "whitened before; or whitened but not orthogonalised (an ablation).",
+                  "orthogonalisation complement_mode")),
+      only("pro-kl-shampoo",
+           choice("optimizer.complement_scale", at<&Config::optimizer, &Optimizer::complement_scale>, "matched",
+                  {"matched", "graft", "fixed"},
+                  "Size of that update: the RMS that KL-Shampoo's has, the norm of the isotropic one, or "
+                  "optimizer.complement_factor.",
+                  "ortho_scale")),
+      only("pro-kl-shampoo",
+           number("optimizer.complement_factor", at<&Config::optimizer, &Optimizer::complement_factor>, 0.2,
+                  "RMS", {0, 100}, "Times sqrt(max(m, n - rank)), with optimizer.complement_scale = fixed.",
+                  "complement_c")),
+      only("pro-kl-shampoo",
+           choice("optimizer.tracker", at<&Config::optimizer, &Optimizer::tracker>, "orthogonal",
+                  {"orthogonal", "accumulate"},
+                  "How the subspace follows the statistics: an orthogonal iteration every "
+                  "optimizer.tracker_every steps, or one product added up at every step and a QR then.",
+                  "subspace_tracker")),
+      only("pro-kl-shampoo",
+           integer("optimizer.tracker_every", at<&Config::optimizer, &Optimizer::tracker_every>, 0, "steps", 0,
+                   kMostSteps, "Steps between two turns of the subspace; 0: 1, or optimizer.refresh with accumulate.",
+                   "T_u subspace_every proj_update_freq")),
 
       choice("schedule.kind", at<&Config::schedule, &Schedule::kind>, "cosine",
              {"cosine", "linear", "wsd", "constant"},
@@ -188,6 +297,11 @@ std::vector<Key> make_schema() {
       integer("checkpoint.keep_every", at<&Config::checkpoint, &Checkpoint::keep_every>, 0, "steps", 0, kMostSteps,
               "Checkpoints of steps that are multiples of it stay for good; 0: none does.",
               "keep_interval save_milestones permanent_every"),
+
+      integer("metrics.every", at<&Config::metrics, &Metrics::every>, 0, "steps", 0, kMostSteps,
+              "Steps between two reports of the matrix optimizers in metrics.jsonl (sizes of updates, eigenvalues, "
+              "times); 0: never.",
+              "log_every report_every log_interval"),
 
       text("output.dir", at<&Config::output, &Output::dir>, "", kPathUnit,
            "Folder of the run: metrics, checkpoints, resolved config; empty: runs/ and the config's folder "

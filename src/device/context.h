@@ -19,7 +19,8 @@ struct LibraryState {
 // A dry run executes the same list of kernel calls without computing: each call only reports what it would need.
 // Pointers may then be null. So plans and flop counts come from the very code that runs.
 struct DryRun {
-  size_t workspace_bytes = 0;                     // the most that any one call takes
+  size_t workspace_bytes = 0;                     // the most that is taken at any one time
+  size_t held_bytes = 0;                          // what callers of kernels hold meanwhile (Scratch)
   double flops = 0;                               // a multiply-add counts as two
   std::map<std::string_view, double> kernel_flops;
   std::map<std::string_view, int64_t> kernel_calls;

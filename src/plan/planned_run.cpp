@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/gpt2.h"
+#include "src/plan/optimizers.h"
 #include "src/core/error.h"
 
 namespace kiln::plan {
@@ -64,12 +65,8 @@ PlannedRun plan_run(const config::Config& config, const Device& device) {
   run.model = models::create_gpt2(shape);
   run.model->parameters().plan(run.plan, DType::f32, /*gradients=*/true);
   run.model->plan(run.plan, run.shape, DType::f32, device);
-  const optim::AdamWOptions adamw{.lr = config.optimizer.lr,
-                                  .b1 = config.optimizer.b1,
-                                  .b2 = config.optimizer.b2,
-                                  .eps = config.optimizer.eps,
-                                  .wd = config.optimizer.wd};
-  run.optimizers = std::make_unique<optim::OptimizerSet>(optim::route(run.model->parameters(), adamw));
+  run.optimizers =
+      std::make_unique<optim::OptimizerSet>(route(run.model->parameters(), config.optimizer, device));
   run.optimizers->plan(run.plan);
   run.gradient_norm = std::make_unique<optim::GradientNorm>();
   run.gradient_norm->plan(run.plan, run.model->parameters());

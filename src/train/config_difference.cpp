@@ -11,8 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 5> kFreeSections = {"validation", "sampling", "checkpoint", "output",
-                                                           "device"};
+constexpr std::array<std::string_view, 6> kFreeSections = {"validation", "sampling", "checkpoint", "metrics", "output", "device"};
 
 bool is_free(const std::string& pointer) {
   for (std::string_view section : kFreeSections) {

@@ -6,9 +6,8 @@
 
 namespace kiln::train {
 
-// "optimizer.lr: 0.001 -> 0.002" for every key that differs and that changes what the run computes. Keys that
-// only say how often to look (validation, sampling, checkpoint, output) or where to compute (device) may
-// differ.
+// "optimizer.lr: 0.001 -> 0.002" for every key that differs and that changes what the run computes. Keys that only say
+// how often to look (validation, sampling, checkpoint, metrics, output) or where to compute (device) may differ.
 std::vector<std::string> meaningful_differences(const std::string& old_json, const std::string& new_json);
 
 }  // namespace kiln::train

@@ -114,6 +114,10 @@ void RunFolder::record_validation(int64_t step, double loss, double unigram_entr
   main_log_->write(fmt::format("s:{} tel:{:.4f}", step, loss));
 }
 
+void RunFolder::record_metric(int64_t step, std::string_view name, double value) {
+  write_line(metrics_, json{{"step", step}, {"metric", name}, {"value", value}}.dump());
+}
+
 void RunFolder::record_sample(int64_t step, const std::string& text) {
   const json line = {{"step", step}, {"sample", text}};
   metrics_->write(line.dump(-1, ' ', false, json::error_handler_t::replace));

@@ -36,6 +36,7 @@ class RunFolder {
   void record_step(const StepMetrics& metrics);
   void record_validation(int64_t step, double loss, double unigram_entropy);
   void record_sample(int64_t step, const std::string& text);
+  void record_metric(int64_t step, std::string_view name, double value);  // a line each: they can be many
 
   void sync();  // both logs to the disk: before a checkpoint, so that no log is behind it
 

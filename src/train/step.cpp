@@ -53,8 +53,7 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
 
   position.optimizer_t++;
   const double scale = optim::clip_scale(result.gradient_norm, options.clip);
-  run.optimizers->step(
-      context, {.t = position.optimizer_t, .lr_multiplier = options.lr_multiplier, .gradient_scale = scale});
+  run.optimizers->step(context, {.t = position.optimizer_t, .lr_multiplier = options.lr_multiplier, .gradient_scale = scale, .metrics = options.metrics});
   run.model->parameters().bump_versions();
   return result;
 }

@@ -25,6 +25,7 @@ struct StepResult {
 struct StepOptions {
   double clip;           // 0: no clipping
   double lr_multiplier;  // of the schedule
+  MetricSink* metrics = nullptr;  // set: the optimizers report
 };
 
 // Advances `position`. A non-finite gradient norm skips the update on every rank: parameters and optimizer

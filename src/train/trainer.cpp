@@ -31,6 +31,17 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// What optimizers report about one step, into the run folder.
+class StepSink : public MetricSink {
+ public:
+  StepSink(RunFolder& folder, int64_t step) : folder_(folder), step_(step) {}
+  void record(std::string_view name, double value) override { folder_.record_metric(step_, name, value); }
+
+ private:
+  RunFolder& folder_;
+  int64_t step_;
+};
+
 class Trainer {
  public:
   Trainer(const config::Config& config, StartMode mode)
@@ -75,9 +86,14 @@ class Trainer {
     while (position_.step < config_.train.steps) {
       const auto start = Clock::now();
       const double multiplier = optim::multiplier(schedule(), position_.step);
-      const StepResult result =
-          train_step(context_, run_, training_, sampler_, *ranks_,
-                     {.clip = config_.train.clip, .lr_multiplier = multiplier}, position_);
+      StepSink sink(*folder_, position_.step + 1);
+      const int64_t reports = config_.metrics.every;
+      const bool reports_now = reports > 0 && (position_.step + 1) % reports == 0;
+      const StepResult result = train_step(context_, run_, training_, sampler_, *ranks_,
+                                           {.clip = config_.train.clip,
+                                            .lr_multiplier = multiplier,
+                                            .metrics = reports_now ? &sink : nullptr},
+                                           position_);
       if (result.abandoned) return interrupted();
       const double seconds = seconds_since(start);
       const auto metrics = step_metrics(result, multiplier, seconds);

@@ -5,11 +5,18 @@
 #include <vector>
 
 #include "src/config/load.h"
+#include "src/config/schema.h"
 #include "src/core/error.h"
 #include "tests/config/valid.h"
 
 namespace kiln::config {
 namespace {
+
+// The hint that explains a key.
+std::string about(const char* name) {
+  const Key& key = *find_key(name);
+  return key.sentence + " Default: " + default_text(key) + ".";
+}
 
 struct Broken {
   const char* name;
@@ -164,8 +171,8 @@ const std::vector<Broken> kUnknown = {
      "configs/x.json:1:19: unknown key \"colour\" in \"checkpoint\"",
      "the keys of \"checkpoint\" are every, keep, keep_every"},
     {"no_such_section", R"({ "colour": "red" })", "configs/x.json:1:3: unknown key \"colour\"",
-     "the sections are model, data, train, optimizer, schedule, validation, sampling, checkpoint, output, "
-     "device"},
+     "the sections are model, data, train, optimizer, schedule, validation, sampling, checkpoint, metrics, "
+     "output, device"},
     {"extends_in_a_section", R"({ "model": { "extends": "base.json" } })",
      "configs/x.json:1:14: unknown key \"extends\" in \"model\"",
      "\"extends\" stands in a file, at its top level"},
@@ -190,7 +197,7 @@ const std::vector<Broken> kValues = {
      "write the number without quotes: 6e-4"},
     {"text_for_a_number", R"({ "optimizer": { "lr": "high" } })",
      "configs/x.json:1:24: optimizer.lr: expected a number, found text \"high\"",
-     "Learning rate after the warm-up; the schedule multiplies it. Default: 0.0006."},
+     about("optimizer.lr")},
     {"true_for_a_number", R"({ "train": { "clip": true } })",
      "configs/x.json:1:22: train.clip: expected a number, found true",
      "Gradients are scaled down to this global norm where they exceed it; 0: never. Default: 1."},
@@ -199,7 +206,7 @@ const std::vector<Broken> kValues = {
      "Optimizer steps of the whole run."},
     {"array_for_a_number", R"({ "optimizer": { "b1": [0.9, 0.95] } })",
      "configs/x.json:1:24: optimizer.b1: expected a number, found an array",
-     "What the running mean of the gradient keeps from step to step. Default: 0.9."},
+     about("optimizer.b1")},
     {"fraction_for_an_integer", R"({ "train": { "steps": 1000.5 } })",
      "configs/x.json:1:23: train.steps: expected an integer, found 1000.5",
      "Optimizer steps of the whole run."},
@@ -207,8 +214,8 @@ const std::vector<Broken> kValues = {
      "configs/x.json:1:22: data.train: expected text, found 5",
      "Token shards to learn from: a path, with * and ? allowed in the file name."},
     {"object_for_text", R"({ "optimizer": { "name": { "adamw": 1 } } })",
-     "configs/x.json:1:26: optimizer.name: expected text (adamw), found an object",
-     "Update rule: AdamW with decoupled weight decay (arXiv 1711.05101). Default: adamw."},
+     "configs/x.json:1:26: optimizer.name: expected text (adamw, muon, kl-shampoo or pro-kl-shampoo), found an object",
+     about("optimizer.name")},
     {"empty_path", R"({ "data": { "train": "" } })", "configs/x.json:1:22: data.train: is empty",
      "Token shards to learn from: a path, with * and ? allowed in the file name."},
     {"control_character_in_a_path", R"({ "data": { "train": "C:\train.bin" } })",
@@ -218,13 +225,13 @@ const std::vector<Broken> kValues = {
      "configs/x.json:1:24: model.layers: 0 is outside of 1 <= layers <= 1000", "Transformer blocks."},
     {"negative_rate", R"({ "optimizer": { "lr": -0.001 } })",
      "configs/x.json:1:24: optimizer.lr: -0.001 is outside of 0 <= lr <= 10",
-     "Learning rate after the warm-up; the schedule multiplies it. Default: 0.0006."},
+     about("optimizer.lr")},
     {"b2_of_one", R"({ "optimizer": { "b2": 1 } })",
      "configs/x.json:1:24: optimizer.b2: 1 is outside of 0 <= b2 < 1",
-     "What the running mean of the squared gradient keeps from step to step. Default: 0.95."},
+     about("optimizer.b2")},
     {"eps_of_zero", R"({ "optimizer": { "eps": 0.0 } })",
      "configs/x.json:1:25: optimizer.eps: 0 is outside of 0 < eps <= 1",
-     "Added to the root of the mean squared gradient before dividing by it. Default: 1e-08."},
+     about("optimizer.eps")},
     {"vocab_beyond_16_bits", R"({ "model": { "vocab": 128000 } })",
      "configs/x.json:1:23: model.vocab: 128000 is outside of 2 <= vocab <= 65536",
      "shards hold tokens of 16 bits"},
@@ -243,8 +250,9 @@ const std::vector<Broken> kValues = {
     {"bf16", R"({ "train": { "precision": "bf16" } })",
      "configs/x.json:1:27: train.precision: expected f32, found \"bf16\"",
      "this version computes in f32 only"},
-    {"muon", R"({ "optimizer": { "name": "muon" } })",
-     "configs/x.json:1:26: optimizer.name: expected adamw, found \"muon\"", "this version has AdamW only"},
+    {"unknown_optimizer", R"({ "optimizer": { "name": "sgd" } })",
+     "configs/x.json:1:26: optimizer.name: expected adamw, muon, kl-shampoo or pro-kl-shampoo, found \"sgd\"",
+     about("optimizer.name")},
     {"llama", R"({ "model": { "family": "llama" } })",
      "configs/x.json:1:24: model.family: expected gpt2, found \"llama\"", "this version builds GPT-2 only"},
     {"cuda", R"({ "device": { "kind": "cuda" } })",
@@ -358,6 +366,29 @@ const std::vector<Broken> kOverrides = {
      "--set optimizer.lr: expected KEY=VALUE",
      "for example --set optimizer.lr=0.002",
      {"optimizer.lr"}},
+    {"key_of_another_optimizer",
+     kValid,
+     "--set optimizer.rank=64: optimizer.rank has no effect on optimizer.name = \"muon\"",
+     "only pro-kl-shampoo reads it: leave it out",
+     {"optimizer.name=muon", "optimizer.rank=64"}},
+    {"constant_eigenvalues_without_eigenvalues",
+     kValid,
+     "--set optimizer.init=constant: optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root = "
+     "\"newton_schulz\" keeps none",
+     "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"",
+     {"optimizer.name=kl-shampoo", "optimizer.root=newton_schulz", "optimizer.init=constant"}},
+    {"scale_of_an_isotropic_complement",
+     kValid,
+     "--set optimizer.complement=isotropic: optimizer.complement_scale = \"graft\" scales an orthogonalised "
+     "complement, but optimizer.complement = \"isotropic\" is not orthogonalised",
+     "leave optimizer.complement_scale out",
+     {"optimizer.name=pro-kl-shampoo", "optimizer.complement_scale=graft", "optimizer.complement=isotropic"}},
+    {"factor_without_fixed_scale",
+     kValid,
+     "--set optimizer.complement_factor=0.3: optimizer.complement_factor has no effect with "
+     "optimizer.complement_scale = \"matched\"",
+     "set optimizer.complement_scale to \"fixed\"",
+     {"optimizer.name=pro-kl-shampoo", "optimizer.complement_factor=0.3"}},
     {"no_key", kValid, "--set =3: expected KEY=VALUE", "for example --set optimizer.lr=0.002", {"=3"}},
     {"misspelled",
      kValid,
@@ -383,12 +414,12 @@ const std::vector<Broken> kOverrides = {
     {"text",
      kValid,
      "--set optimizer.lr=high: optimizer.lr: expected a number, found text \"high\"",
-     "Learning rate after the warm-up; the schedule multiplies it. Default: 0.0006.",
+     about("optimizer.lr"),
      {"optimizer.lr=high"}},
     {"nothing",
      kValid,
      "--set optimizer.lr=: optimizer.lr: expected a number, found text \"\"",
-     "Learning rate after the warm-up; the schedule multiplies it. Default: 0.0006.",
+     about("optimizer.lr"),
      {"optimizer.lr="}},
     {"two_points",
      kValid,

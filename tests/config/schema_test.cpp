@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "src/config/assign.h"
 #include "src/config/load.h"
@@ -127,15 +128,40 @@ TEST(Schema, EveryKeyCanBeSet) {
       {"model.context", "64"},          {"train.sequence", "16"},  {"train.micro_batch", "2"},
       {"train.tokens_per_step", "256"}, {"schedule.warmup", "50"}, {"sampling.top_k", "40"},
       {"validation.tokens", "1000"},    {"optimizer.b1", "0.5"},   {"optimizer.b2", "0.5"},
+      {"optimizer.adamw_b1", "0.5"},    {"optimizer.adamw_b2", "0.5"},
   };
   for (const Key& key : schema()) {
     std::string value = key.is_text() ? "elsewhere" : number_text(key.range.max);
     if (!key.choices.empty()) value = key.choices.back();
     if (key.name == "data.tokenizer") value = "bytes";
     if (const auto other = values.find(key.name); other != values.end()) value = other->second;
-    const Config config = parse(kValid, "x.json", {key.name + "=" + value});
+    std::vector<std::string> overrides = {key.name + "=" + value};
+    if (!key.only_for.empty()) {
+      overrides.push_back("optimizer.name=" + key.only_for.substr(key.only_for.rfind(' ') + 1));
+    }
+    if (key.name == "optimizer.complement_factor") overrides.push_back("optimizer.complement_scale=fixed");
+    const Config config = parse(kValid, "x.json", overrides);
     EXPECT_EQ(value_of(key, config), key.is_text() ? json(value) : json::parse(value)) << key.name;
   }
+}
+
+TEST(Schema, DefaultsOfTheOptimizers) {
+  const auto optimizer = [](const char* name) {
+    std::string text = kValid;
+    text.replace(text.find("\"lr\": 0.001"), 11, std::string("\"name\": \"") + name + "\"");
+    return parse(text, "x.json").optimizer;
+  };
+  const Optimizer adamw = optimizer("adamw"), muon = optimizer("muon"), kl = optimizer("kl-shampoo"),
+                  pro = optimizer("pro-kl-shampoo");
+  EXPECT_EQ(std::tuple(adamw.lr, adamw.b1, adamw.b2, adamw.eps, adamw.wd), std::tuple(6e-4, 0.9, 0.95, 1e-8, 0.1));
+  EXPECT_EQ(std::tuple(muon.lr, muon.b1, muon.wd, muon.adamw_lr, muon.ns, muon.scale),
+            std::tuple(0.01, 0.95, 0.1, 1e-3, "jordan", "match_rms"));
+  EXPECT_EQ(std::tuple(kl.lr, kl.b1, kl.b2, kl.eps, kl.refresh, kl.init, kl.root),
+            std::tuple(0.005, 0.95, 0.95, 1e-8, 10, "gradient", "eigenbasis"));
+  EXPECT_EQ(std::tuple(pro.lr, pro.b1, pro.b2, pro.refresh, pro.tracker_every, pro.rank, pro.ns),
+            std::tuple(0.005, 0.95, 0.95, 10, 1, 128, "polar_express"));
+  EXPECT_EQ(std::tuple(pro.orientation, pro.complement, pro.complement_scale, pro.tracker, pro.root),
+            std::tuple("larger", "polar_left", "matched", "orthogonal", "eigenbasis"));
 }
 
 TEST(Schema, EveryChoiceIsAccepted) {
@@ -169,10 +195,10 @@ TEST(Explain, NamesEveryKeyWithAllThatIsKnown) {
 }
 
 TEST(Explain, TakesAPrefix) {
-  EXPECT_EQ(explain("optimizer.lr"),
-            "key           default  unit      range\n"
-            "optimizer.lr  0.0006   per step  0 <= lr <= 10\n"
-            "    Learning rate after the warm-up; the schedule multiplies it.\n");
+  EXPECT_EQ(explain("train.clip"),
+            "key         default  unit           range\n"
+            "train.clip  1        gradient norm  0 <= clip <= 1000000\n"
+            "    Gradients are scaled down to this global norm where they exceed it; 0: never.\n");
   const std::string section = explain("schedule");
   EXPECT_NE(section.find("schedule.decay_fraction"), std::string::npos);
   EXPECT_EQ(section.find("\noptimizer."), std::string::npos);

@@ -1,4 +1,5 @@
-"""Two runs of one config, and runs with other numbers of threads, write bitwise the same losses; another seed does not."""
+"""Two runs of one config, and runs with other numbers of threads, write bitwise the same losses; another seed does not.
+The same of every optimizer, with resuming: a run that is interrupted by its number of steps goes on bitwise."""
 
 from support import kiln, loss_sequence, make_workplace, remove, require
 
@@ -21,5 +22,35 @@ require(losses["baseline, three threads"] == losses["baseline"], "the baseline k
 require(losses["other seed"] != losses["first"], "another seed must give other losses")
 first, last = losses["first"][0]["loss"], [r for r in losses["first"] if "loss" in r][-1]["loss"]
 require(last < first - 1.0, f"the small model must learn: loss went from {first} to {last}")
+
+MATRIX_OPTIMIZERS = {
+    "muon": ["optimizer.name=muon"],
+    "kl-shampoo": ["optimizer.name=kl-shampoo"],
+    "kl-shampoo roots": ["optimizer.name=kl-shampoo", "optimizer.root=newton_schulz"],
+    "pro-kl-shampoo": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8"],
+    "pro-kl-shampoo accumulate": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8", "optimizer.tracker=accumulate"],
+    "pro-kl-shampoo roots": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8", "optimizer.root=newton_schulz"],
+}
+for name, changes in MATRIX_OPTIMIZERS.items():
+    def run(folder_name, *more):
+        run_folder = folder / (name.replace(" ", "_") + folder_name)
+        overrides = [part for change in [f"output.dir={run_folder}", "train.steps=34", "schedule.kind=constant",
+                                         "checkpoint.every=17", *changes, *more] for part in ("--set", change)]
+        return run_folder, overrides
+
+    whole, overrides = run("_whole")
+    kiln("train", config, *overrides)
+    expected = loss_sequence(whole)
+    other, overrides = run("_threads", "device.threads=1")
+    kiln("train", config, *overrides)
+    require(loss_sequence(other) == expected, f"{name}: one thread computes something else")
+    # The newest checkpoint goes, and with it what came after step 17.
+    other, overrides = run("_resumed")
+    kiln("train", config, *overrides)
+    remove(other / "checkpoints" / "step_00000034")
+    kiln("train", config, *overrides, "--resume")
+    require(loss_sequence(other) == expected, f"{name}: a resumed run computes something else")
+    losses_of_steps = [r["loss"] for r in expected if "loss" in r]
+    require(losses_of_steps[-1] < losses_of_steps[0] - 1.0, f"{name} must learn: {losses_of_steps[0]} to {losses_of_steps[-1]}")
 remove(folder)
-print("bitwise equal over 2 runs, 1-3 threads and both arenas")
+print(f"bitwise equal over 2 runs, 1-3 threads and both arenas; {len(MATRIX_OPTIMIZERS)} variants of matrix optimizers, resumed too")

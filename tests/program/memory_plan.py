@@ -11,17 +11,16 @@ folder = make_workplace(
     validation={"every": 4}, checkpoint={"every": 4}, sampling={"every": 6, "tokens": 4})
 config = folder / "config.json"
 DEVICE_ERROR = 4
-KINDS = ("auto", "avx2", "baseline")  # what this machine does not have is left out
 
 
-def check(isa):
-    log = folder / f"allocations_{isa}"
-    options = ("--set", f"device.isa={isa}", "--set", f"output.dir={folder}/{isa}")
-    plan = kiln("plan", config, "--set", f"device.isa={isa}", check=False)
+def check(name, overrides):
+    overrides = [part for change in [f"output.dir={folder}/{name}", *overrides] for part in ("--set", change)]
+    plan = kiln("plan", config, *overrides, check=False)
     if plan.returncode == DEVICE_ERROR:
-        return f"{isa}: not on this machine"
+        return print(f"{name}: not on this machine")
     planned = int(re.search(r"total bytes: (\d+)", plan.stdout).group(1))
-    kiln("train", config, *options, env={"LD_PRELOAD": f"{BUILD}/tests/liballocation_log.so", "ALLOCATION_LOG": str(log)})
+    log = folder / f"{name}.allocations"
+    kiln("train", config, *overrides, env={"LD_PRELOAD": f"{BUILD}/tests/liballocation_log.so", "ALLOCATION_LOG": str(log)})
 
     events = [line.split() for line in open(log, encoding="utf-8")]
     steps = [i for i, event in enumerate(events) if event[0] == "step"]
@@ -30,15 +29,19 @@ def check(isa):
     require(len(slabs) == 1, f"one mapping of exactly the planned {planned} bytes expected, found {len(slabs)}")
     slab = events.index(slabs[0])
     before = [e for e in events[:slab] if e[2].startswith("kiln")]
-    require(not [e for e in before if int(e[1]) > planned // 4], f"{isa}: kiln itself allocated before its plan: {before}")
+    require(not [e for e in before if int(e[1]) > planned // 4], f"{name}: kiln itself allocated before its plan: {before}")
     # From the arena on, and so from inside the very first step, nothing big may appear any more, whoever asks for it.
     after = [e for e in events[slab + 1:] if e[0] != "step"]
-    require(not after, f"{isa}: allocations of 64 KiB or more outside the plan: {after}")
+    require(not after, f"{name}: allocations of 64 KiB or more outside the plan: {after}")
     library = sum(int(e[1]) for e in events[:slab] if e[0] != "step" and not e[2].startswith("kiln"))
-    return (f"{isa}: planned {planned} bytes = one mapping; nothing else during 12 steps; libraries and thread stacks before: "
-            f"{library} bytes")
+    print(f"{name}: planned {planned} bytes = one mapping; nothing else during 12 steps; libraries and thread stacks before: {library} bytes")
 
 
-for isa in KINDS:
-    print(check(isa))
+check("adamw", [])
+check("avx2", ["device.isa=avx2"])
+check("baseline", ["device.isa=baseline"])
+check("muon", ["optimizer.name=muon", "metrics.every=3"])
+check("kl-shampoo", ["optimizer.name=kl-shampoo", "optimizer.refresh=5", "metrics.every=3"])
+check("kl-shampoo-roots", ["optimizer.name=kl-shampoo", "optimizer.root=newton_schulz"])
+check("pro-kl-shampoo", ["optimizer.name=pro-kl-shampoo", "optimizer.rank=16", "optimizer.refresh=5", "metrics.every=3"])
 remove(folder)

@@ -32,9 +32,10 @@ void multiply_tile(const BlasProduct& p, int64_t m, int64_t n) {
 
 }  // namespace
 
-void prepare_blas(ThreadPool& pool, bool map_buffers) {
+void prepare_blas(ThreadPool& pool) {
   openblas_set_num_threads(1);
-  if (!map_buffers) return;
+  static std::atomic<int> mapped = 0;  // buffers are the process's, so once is enough for each number of threads
+  if (mapped >= pool.size()) return;
   // Large enough for the path that needs a buffer, and repeated until every thread has been at it three
   // times: all of them then hold a buffer at once, also where threads outnumber cores.
   constexpr int kSize = 256, kTimes = 3;
@@ -51,6 +52,7 @@ void prepare_blas(ThreadPool& pool, bool map_buffers) {
       if (times + 1 == kTimes) done++;
     }
   });
+  mapped = threads;
 }
 
 void blas_multiply(ThreadPool& pool, const BlasProduct& p) {

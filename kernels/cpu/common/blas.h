@@ -1,5 +1,5 @@
 // OpenBLAS, single-threaded inside the tiles of parallel_for: for machines and arguments that the packed
-// matmul does not serve.
+// matmul does not serve, and for the optimizers.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 namespace kiln::kernels::cpu {
 
 // Tells OpenBLAS to use one thread per call. OpenBLAS keeps a buffer for each call that runs at the same time
-// and maps them when first needed; with `map_buffers` all threads of the pool multiply at once here, so that
-// no buffer is left to be mapped during a run.
-void prepare_blas(ThreadPool& pool, bool map_buffers);
+// and maps them when first needed: here all threads of the pool multiply at once, so that no buffer is left to
+// be mapped during a run.
+void prepare_blas(ThreadPool& pool);
 
 // c = a b + bias, or c += a b, where a is (M, K) and b is (K, N) after transposition: a_transposed says that
 // `a` is stored as (K, M), b_transposed that `b` is stored as (N, K).

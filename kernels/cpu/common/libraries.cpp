@@ -8,7 +8,8 @@
 namespace kiln::kernels::cpu {
 
 CpuLibraries::CpuLibraries(Context& context) : workers_(context.pool->size()) {
-  prepare_blas(*context.pool, !has_packed_matmul(context.device));
+  prepare_blas(*context.pool);
+  if (has_packed_bf16_matmul(context.device)) prepare_amx();
 }
 
 Matmul& CpuLibraries::matmul(const MatmulShape& shape) {

@@ -12,7 +12,8 @@ class CpuLibraries : public LibraryState {
  public:
   explicit CpuLibraries(Context& context);
 
-  // Compiled at the first use of a shape. The reference stays valid. Not to be called inside parallel_for.
+  // Compiled at the first use of a shape, which must not happen inside parallel_for; later calls may. The
+  // reference stays valid.
   Matmul& matmul(const MatmulShape& shape);
 
  private:

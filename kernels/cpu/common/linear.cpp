@@ -140,6 +140,7 @@ void fill_shared(KernelTable& table) {
   table.linear_backward_input_workspace_bytes = &linear_backward_input_workspace_bytes;
   table.linear_backward_weight = &linear_backward_weight;
   table.linear_backward_weight_workspace_bytes = &linear_backward_weight_workspace_bytes;
+  fill_matrix(table);
 }
 
 }  // namespace cpu

@@ -29,8 +29,10 @@ dnnl::matmul::primitive_desc describe(const MatmulShape& s) {
     sum.append_sum(1.0f);
     attributes.set_post_ops(sum);
   }
-  const memory::desc a = row_major(s.M, s.K), c = row_major(s.M, s.N);
-  const memory::desc b({s.K, s.N}, memory::data_type::f32, memory::format_tag::BA16a64b);
+  const bool f32 = s.factors == DType::f32;
+  const auto type = f32 ? memory::data_type::f32 : memory::data_type::bf16;
+  const memory::desc a({s.M, s.K}, type, memory::format_tag::ab), c = row_major(s.M, s.N);
+  const memory::desc b({s.K, s.N}, type, f32 ? memory::format_tag::BA16a64b : memory::format_tag::BA16a64b2a);
   const auto matmul = s.bias ? dnnl::matmul::desc(a, b, row_major(1, s.N), c) : dnnl::matmul::desc(a, b, c);
   return {matmul, attributes, engine()};
 }
@@ -53,10 +55,11 @@ void check(dnnl_status_t status) {
   }
 }
 
-bool panels_are_fast() {
+bool panels_are_fast(DType factors, std::string_view wanted) {
   try {
-    const auto made = describe({128, 128, 128, false, false});
-    return std::string_view(made.impl_info_str()).starts_with("brg");
+    const auto made = describe({128, 128, 128, false, false, factors});
+    const std::string_view name = made.impl_info_str();
+    return name.starts_with("brg") && name.find(wanted) != std::string_view::npos;
   } catch (const dnnl::error&) {
     return false;
   }
@@ -65,8 +68,22 @@ bool panels_are_fast() {
 }  // namespace
 
 bool has_packed_matmul(const Device& device) {
-  static const bool fast = panels_are_fast();
+  static const bool fast = panels_are_fast(DType::f32, "brg");
   return device.isa == Isa::avx512 && fast;
+}
+
+bool has_packed_bf16_matmul(const Device& device) {
+  static const bool fast = panels_are_fast(DType::bf16, "amx");
+  return device.isa == Isa::avx512 && fast;
+}
+
+void prepare_amx() {
+  constexpr int64_t kSize = 64;
+  Matmul matmul({kSize, kSize, kSize, false, false, DType::bf16}, 1);
+  const std::vector<uint16_t> factor(kSize * kSize);
+  std::vector<float> product(factor.size());
+  std::vector<char> scratch(matmul.scratch_bytes());
+  matmul.run(0, factor.data(), factor.data(), nullptr, product.data(), scratch.data());
 }
 
 void use_one_openmp_thread() {
@@ -98,7 +115,7 @@ Matmul::Matmul(const MatmulShape& shape, int workers) : bias_(shape.bias) {
 }
 
 // The C interface: the C++ one allocates a map of arguments per call.
-void Matmul::run(int worker, const float* a, const float* b, const float* bias, float* c, void* scratch) {
+void Matmul::run(int worker, const void* a, const void* b, const float* bias, float* c, void* scratch) {
   use_one_openmp_thread();
   Worker& w = workers_[static_cast<size_t>(worker)];
   dnnl_exec_arg_t arguments[5];

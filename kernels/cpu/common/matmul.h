@@ -1,4 +1,5 @@
-// oneDNN's matrix product with a right factor in panels (pack.h): one compiled primitive per shape.
+// oneDNN's matrix product with a right factor in panels: one compiled primitive per shape. fp32 panels are those of
+// pack.h; bf16 panels hold pairs of rows, see matrix_product_bf16.cpp.
 #pragma once
 
 #include <compare>
@@ -7,6 +8,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <vector>
 
+#include "src/core/dtype.h"
 #include "src/device/device.h"
 
 namespace kiln::kernels::cpu {
@@ -14,6 +16,12 @@ namespace kiln::kernels::cpu {
 // Whether oneDNN has a fast kernel for panels here: AVX-512 on a device that is not told to do without. Where
 // it has none, its other kernels allocate hidden buffers, and BLAS takes over.
 bool has_packed_matmul(const Device& device);
+
+// Whether it has one for bf16 factors that is faster than fp32: with AMX. (AVX512_BF16 alone is slower.)
+bool has_packed_bf16_matmul(const Device& device);
+
+// oneDNN compiles what configures and releases AMX tiles when it first multiplies: this makes it do so now.
+void prepare_amx();
 
 // oneDNN parallelises with OpenMP; Kiln runs it inside the tiles of parallel_for, one thread each. The number
 // of OpenMP threads belongs to the calling thread, so every thread that creates or runs a Matmul says this
@@ -24,6 +32,7 @@ void use_one_openmp_thread();
 struct MatmulShape {
   int64_t M, N, K;
   bool bias, accumulate;
+  DType factors = DType::f32;  // of a and b; c is fp32
   auto operator<=>(const MatmulShape&) const = default;
 };
 
@@ -38,7 +47,7 @@ class Matmul {
   size_t scratch_bytes() const { return scratch_bytes_; }
 
   // Different workers may run at the same time. bias null unless the shape has one.
-  void run(int worker, const float* a, const float* b, const float* bias, float* c, void* scratch);
+  void run(int worker, const void* a, const void* b, const float* bias, float* c, void* scratch);
 
  private:
   struct Worker {

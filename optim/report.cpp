@@ -1,0 +1,51 @@
+#include "optim/report.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "kernels/table.h"
+
+namespace kiln::optim {
+
+void report_update(Context& context, const Slice& slice, kernels::ConstMatrices update, double scale,
+                   MetricSink* metrics) {
+  Scratch scratch(context);
+  double* updates = scratch.take<double>(slice.count);
+  double* weights = scratch.take<double>(slice.count);
+  kernels::matrix_squares(
+      context, {.out = updates, .x = update, .count = slice.count, .rows = slice.rows, .cols = slice.cols});
+  kernels::matrix_squares(context, {.out = weights,
+                                    .x = slice.param,
+                                    .count = slice.count,
+                                    .rows = slice.rows,
+                                    .cols = slice.cols,
+                                    .ld = slice.ld});
+  const double elements = static_cast<double>(slice.rows * slice.cols);
+  for (int64_t k = 0; !context.dry_run && k < slice.count; k++) {
+    metrics->record(fmt::format("{}.update_rms", *slice.names[k]), scale * std::sqrt(updates[k] / elements));
+    metrics->record(fmt::format("{}.weight_rms", *slice.names[k]), std::sqrt(weights[k] / elements));
+  }
+}
+
+void report_range(const Slice& slice, std::string_view what, kernels::ConstMatrices l, int64_t n,
+                  MetricSink& metrics) {
+  for (int64_t k = 0; l && k < slice.count; k++) {
+    const auto [least, most] = std::minmax_element(l[k], l[k] + n);
+    metrics.record(fmt::format("{}.{}_min", *slice.names[k], what), *least);
+    metrics.record(fmt::format("{}.{}_max", *slice.names[k], what), *most);
+  }
+}
+
+void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times, MetricSink& metrics) {
+  const auto record = [&](const char* phase, double seconds) {
+    metrics.record(fmt::format("{}.{}x{}.{}_ms", optimizer, batch.rows, batch.cols, phase), seconds * 1e3);
+  };
+  record("statistics", times.statistics);
+  record("roots", times.roots);
+  record("complement", times.complement);
+  record("update", times.update);
+  times = {};
+}
+
+}  // namespace kiln::optim

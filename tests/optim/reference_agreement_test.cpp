@@ -1,0 +1,125 @@
+// Each matrix optimizer, fifty steps in fp32, against its fp64 reference: relative error of the movement below 1e-4,
+// for every option. The options' defaults and the reference's were written
+// down separately.
+#include "optim/kl_shampoo.h"
+#include "optim/muon.h"
+#include "optim/pro_kl_shampoo.h"
+#include "tests/optim/batch.h"
+#include "tests/optim/reference_shampoo.h"
+
+namespace kiln::tests {
+namespace {
+
+using namespace optim;
+constexpr double kTolerance = 1e-4;
+
+void expect_muon(MuonOptions options, ShapeOf shape) {
+  reference::Muon expected;
+  expected.nesterov = options.nesterov;
+  expected.scale = options.scale == MuonScale::match_rms ? "match_rms" : "spectral";
+  expected.set = options.set->name;
+  Muon muon(options);
+  EXPECT_LE(error_after(muon, expected, shape.rows, shape.cols), kTolerance)
+      << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " " << options.nesterov;
+}
+
+TEST(Agreement, Muon) {
+  for (const ShapeOf shape : kShapes) {
+    for (const char* set : {"jordan", "polar_express"}) {
+      for (const MuonScale scale : {MuonScale::match_rms, MuonScale::spectral}) {
+        expect_muon({.nesterov = true, .scale = scale, .set = &newton_schulz_set(set)}, shape);
+      }
+    }
+    expect_muon({.nesterov = false, .set = &newton_schulz_set("jordan")}, shape);
+  }
+}
+TEST(Agreement, MuonLarge) {
+  expect_muon({.set = &newton_schulz_set("jordan")}, {128, 512});
+}
+
+void expect_kl(KlShampooOptions options, ShapeOf shape, int steps = 50) {
+  reference::KlShampoo expected;
+  expected.eps = options.eps;
+  expected.root = options.root == Root::eigenbasis ? "eigenbasis" : "newton_schulz";
+  expected.init = options.init == Init::gradient ? "gradient" : "constant";
+  KlShampoo kl(options);
+  EXPECT_LE(error_after(kl, expected, shape.rows, shape.cols, steps), kTolerance)
+      << shape.rows << " x " << shape.cols << " " << expected.root << " " << expected.init << " eps " << options.eps;
+  EXPECT_EQ(kl.events().failed + kl.events().retried + kl.events().slow_roots, 0);
+}
+
+TEST(Agreement, KlShampoo) {
+  for (const ShapeOf shape : kShapes) {
+    expect_kl({}, shape);
+    expect_kl({.eps = 1e-2}, shape);
+    expect_kl({.init = Init::constant}, shape);
+  }
+}
+TEST(Agreement, KlShampooByNewtonSchulzRoots) {
+  for (const ShapeOf shape : kShapes) expect_kl({.root = Root::newton_schulz}, shape, shape.cols > 100 ? 20 : 50);
+}
+TEST(Agreement, KlShampooLarge) {
+  expect_kl({}, {128, 512});
+}
+
+void expect_pro(ProKlShampooOptions options, ShapeOf shape) {
+  options.set = &newton_schulz_set(options.complement == Complement::polar ? "jordan" : "polar_express");
+  reference::ProKlShampoo expected;
+  expected.rank = static_cast<size_t>(options.rank);
+  expected.tracker_every = static_cast<int>(options.tracker_every);
+  expected.root = options.root == Root::eigenbasis ? "eigenbasis" : "newton_schulz";
+  expected.orientation = options.orientation == Orientation::larger ? "larger" : "input";
+  expected.complement = options.complement == Complement::polar_left ? "polar_left"
+                        : options.complement == Complement::polar    ? "polar"
+                                                                     : "isotropic";
+  expected.complement_scale = options.scale == ComplementScale::matched ? "matched"
+                              : options.scale == ComplementScale::graft ? "graft"
+                                                                        : "fixed";
+  expected.complement_factor = options.complement_factor;
+  expected.tracker = options.tracker == Tracker::orthogonal ? "orthogonal" : "accumulate";
+  expected.set = options.set->name;
+  ProKlShampoo pro(options);
+  EXPECT_LE(error_after(pro, expected, shape.rows, shape.cols), kTolerance)
+      << shape.rows << " x " << shape.cols << " rank " << options.rank << " " << expected.root << " "
+      << expected.orientation << " " << expected.complement << " " << expected.complement_scale << " "
+      << expected.tracker << " every " << options.tracker_every;
+  EXPECT_EQ(pro.events().failed + pro.events().retried + pro.events().slow_roots, 0);
+}
+
+class Pro : public testing::TestWithParam<ShapeOf> {};
+TEST_P(Pro, Defaults) {
+  for (int64_t rank : {16, 1}) expect_pro({.rank = rank}, GetParam());
+}
+TEST_P(Pro, Orientation) {
+  expect_pro({.rank = 16, .orientation = Orientation::input}, GetParam());
+}
+TEST_P(Pro, Complements) {
+  expect_pro({.rank = 16, .complement = Complement::polar}, GetParam());
+  expect_pro({.rank = 16, .complement = Complement::isotropic}, GetParam());
+}
+TEST_P(Pro, ComplementScales) {
+  expect_pro({.rank = 16, .scale = ComplementScale::graft}, GetParam());
+  expect_pro({.rank = 16, .complement = Complement::polar, .scale = ComplementScale::graft}, GetParam());
+  expect_pro({.rank = 16, .scale = ComplementScale::fixed, .complement_factor = 0.3}, GetParam());
+}
+TEST_P(Pro, Trackers) {
+  expect_pro({.rank = 16, .tracker_every = 7}, GetParam());
+  expect_pro({.rank = 16, .tracker = Tracker::accumulate, .tracker_every = 10}, GetParam());
+}
+TEST_P(Pro, NewtonSchulzRoot) {
+  expect_pro({.root = Root::newton_schulz, .rank = 16}, GetParam());
+  expect_pro({.root = Root::newton_schulz, .rank = 16, .tracker = Tracker::accumulate, .tracker_every = 5}, GetParam());
+}
+TEST_P(Pro, RanksAtTheEnds) {
+  expect_pro({.rank = 0}, GetParam());
+  expect_pro({.rank = 1000}, GetParam());
+}
+INSTANTIATE_TEST_SUITE_P(Agreement, Pro, testing::ValuesIn(kShapes), [](const auto& param) {
+  return std::to_string(param.param.rows) + "x" + std::to_string(param.param.cols);
+});
+TEST(Agreement, ProLarge) {
+  expect_pro({.rank = 32}, {128, 512});
+}
+
+}  // namespace
+}  // namespace kiln::tests
