@@ -23,6 +23,24 @@ if(NOT CLI11_FOUND)
   kiln_missing("CLI11" libcli11-dev)
 endif()
 
+# PCRE2 runs GPT-2's pre-tokenisation pattern, xxHash is the checksum of data; neither brings CMake files in Debian 12.
+find_library(KILN_PCRE2 NAMES pcre2-8)
+find_library(KILN_XXHASH NAMES xxhash)
+find_path(KILN_PCRE2_INCLUDE pcre2.h)
+find_path(KILN_XXHASH_INCLUDE xxhash.h)
+if(NOT KILN_PCRE2 OR NOT KILN_PCRE2_INCLUDE)
+  kiln_missing("PCRE2" libpcre2-dev)
+endif()
+if(NOT KILN_XXHASH OR NOT KILN_XXHASH_INCLUDE)
+  kiln_missing("xxHash" libxxhash-dev)
+endif()
+add_library(kiln_pcre2 INTERFACE)
+target_include_directories(kiln_pcre2 SYSTEM INTERFACE ${KILN_PCRE2_INCLUDE})
+target_link_libraries(kiln_pcre2 INTERFACE ${KILN_PCRE2})
+add_library(kiln_xxhash INTERFACE)
+target_include_directories(kiln_xxhash SYSTEM INTERFACE ${KILN_XXHASH_INCLUDE})
+target_link_libraries(kiln_xxhash INTERFACE ${KILN_XXHASH})
+
 # oneDNN, found by file: its own CMake package asks for OpenCL too. Kiln calls it from its own threads, each told to
 # use one OpenMP thread.
 find_library(KILN_DNNL NAMES dnnl)

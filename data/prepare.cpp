@@ -8,9 +8,9 @@
 #include <unordered_set>
 #include <utility>
 
-#include "data/byte_tokenizer.h"
 #include "data/document_reader.h"
 #include "data/shard.h"
+#include "data/tokenizer.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
 
@@ -54,12 +54,13 @@ bool is_shard_name(const std::string& name) {
 // need be.
 class SplitWriter {
  public:
-  SplitWriter(const PrepareOptions& options, std::string split, int64_t first)
-      : options_(options), split_(std::move(split)), first_(first) {}
+  SplitWriter(const PrepareOptions& options, const Tokenizer& tokenizer, std::string split, int64_t first)
+      : options_(options), tokenizer_(tokenizer), split_(std::move(split)), first_(first) {}
 
   void add(std::string_view text) {
-    std::vector<uint16_t> tokens = ByteTokenizer::encode(text);
-    tokens.insert(tokens.begin(), static_cast<uint16_t>(ByteTokenizer::kEndOfText));
+    std::vector<int32_t> ids{tokenizer_.end_of_text()};
+    tokenizer_.encode(text, ids);
+    const std::vector<uint16_t> tokens(ids.begin(), ids.end());
     for (std::span<const uint16_t> rest = tokens; !rest.empty();) {
       if (!shard_) open();
       const size_t room = static_cast<size_t>(options_.shard_tokens - shard_->tokens());
@@ -91,6 +92,7 @@ class SplitWriter {
   }
 
   const PrepareOptions& options_;
+  const Tokenizer& tokenizer_;
   std::string split_;
   int64_t first_;
   SplitSummary summary_;
@@ -101,8 +103,11 @@ class SplitWriter {
 // smallest hash) waits, to be the one if it stays so.
 class Splitter {
  public:
-  explicit Splitter(const PrepareOptions& options)
-      : options_(options), train_(options, "train", 1), validation_(options, "validation", 0) {}
+  Splitter(const PrepareOptions& options, const Tokenizer& tokenizer)
+      : options_(options),
+        tokenizer_(tokenizer),
+        train_(options, tokenizer, "train", 1),
+        validation_(options, tokenizer, "validation", 0) {}
 
   void add(std::string_view text) {
     if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
@@ -118,7 +123,7 @@ class Splitter {
     } else if (options_.validation_fraction > 0 && validation_.summary().documents == 0 &&
                hash < waiting_hash_) {
       release();
-      waiting_ = text;
+      waiting_ = std::make_unique<std::string>(text);
       waiting_hash_ = hash;
     } else {
       train_.add(text);
@@ -142,7 +147,7 @@ class Splitter {
   }
 
   PrepareSummary summary() const {
-    return {train_.summary(), validation_.summary(), duplicates_, empty_, ByteTokenizer::kVocab, false};
+    return {train_.summary(), validation_.summary(), duplicates_, empty_, tokenizer_.vocab(), false};
   }
 
  private:
@@ -152,9 +157,10 @@ class Splitter {
   }
 
   const PrepareOptions& options_;
+  const Tokenizer& tokenizer_;
   SplitWriter train_, validation_;
   std::unordered_set<uint64_t> seen_;
-  std::optional<std::string> waiting_;
+  std::unique_ptr<std::string> waiting_;
   uint64_t waiting_hash_ = ~uint64_t{0};
   int64_t duplicates_ = 0, empty_ = 0;
 };
@@ -164,8 +170,6 @@ void check_options(const PrepareOptions& options) {
     if (!good) throw Error(ExitCode::usage, message, hint);
   };
   check(!options.inputs.empty(), "no input files", "give at least one .jsonl or .txt file");
-  check(options.tokenizer == "bytes", fmt::format("unknown tokenizer \"{}\"", options.tokenizer),
-        "this version knows one: bytes");
   check(options.validation_fraction >= 0 && options.validation_fraction < 1,
         fmt::format("a validation fraction of {}", options.validation_fraction),
         "give a number from 0 to less than 1, such as 0.02");
@@ -193,9 +197,9 @@ Json describe_inputs(const std::vector<fs::path>& inputs) {
   return list;
 }
 
-Json describe_options(const PrepareOptions& options) {
+Json describe_options(const PrepareOptions& options, const Tokenizer& tokenizer) {
   return {{"tokenizer", options.tokenizer},
-          {"vocab", ByteTokenizer::kVocab},
+          {"vocab", tokenizer.vocab()},
           {"validation_fraction", options.validation_fraction},
           {"shard_tokens", options.shard_tokens},
           {"text_document_bytes", options.text_document_bytes},
@@ -292,7 +296,13 @@ void clear_folder(const fs::path& folder, bool overwrite) {
 PrepareSummary prepare(const PrepareOptions& options,
                        const std::function<void(const PrepareProgress&)>& progress) {
   check_options(options);
-  const Json wanted = describe_options(options);
+  const auto tokenizer = open_tokenizer(options.tokenizer);
+  if (tokenizer->vocab() > 65536) {
+    throw Error(ExitCode::usage,
+                fmt::format("{} has {} tokens, more than 65536", options.tokenizer, tokenizer->vocab()),
+                "shards hold tokens of 16 bits");
+  }
+  const Json wanted = describe_options(options, *tokenizer);
   try {
     fs::create_directories(options.folder);
     const Json existing = read_description(options.folder);
@@ -306,8 +316,8 @@ PrepareSummary prepare(const PrepareOptions& options,
 
   PrepareProgress state{};
   for (const auto& input : wanted["inputs"]) state.bytes_total += input["bytes"].get<int64_t>();
-  Splitter splitter(options);
-  int64_t earlier_files = 0, reported = 0;
+  Splitter splitter(options, *tokenizer);
+  int64_t reported = 0;
   const auto report = [&] {
     if (!progress) return;
     const PrepareSummary so_far = splitter.summary();
@@ -315,17 +325,17 @@ PrepareSummary prepare(const PrepareOptions& options,
     state.tokens = so_far.train.tokens + so_far.validation.tokens;
     progress(state);
   };
-  for (size_t i = 0; i < options.inputs.size(); i++) {
-    read_documents(options.inputs[i], options.text_document_bytes,
-                   [&](std::string_view text, int64_t bytes_read) {
-                     splitter.add(text);
-                     state.bytes_done = earlier_files + bytes_read;
-                     if (state.bytes_done - reported >= kProgressBytes) {
-                       reported = state.bytes_done;
-                       report();
-                     }
-                   });
-    earlier_files += wanted["inputs"][i]["bytes"].get<int64_t>();
+  ReadOptions read;
+  for (const auto& input : options.inputs) read.inputs.push_back(input.string());
+  read.text_document_bytes = options.text_document_bytes;
+  DocumentReader reader(read);
+  for (std::vector<Record> records; reader.read(1, records); records.clear()) {
+    splitter.add(reader.text_of(std::move(records[0])));
+    state.bytes_done = reader.bytes_done();
+    if (state.bytes_done - reported >= kProgressBytes) {
+      reported = state.bytes_done;
+      report();
+    }
   }
   splitter.finish();
   state.bytes_done = state.bytes_total;

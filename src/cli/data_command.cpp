@@ -2,10 +2,16 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "data/prepare.h"
+#include "data/tokenizer_files.h"
+#include "data/train_bpe.h"
 #include "src/cli/cli.h"
+#include "src/cli/input_progress.h"
+#include "src/core/error.h"
+#include "src/core/file.h"
 
 namespace kiln::cli {
 namespace {
@@ -55,12 +61,69 @@ void add_prepare(CLI::App& data) {
   });
 }
 
+// The arguments that say what text to read, the same for all commands that read text.
+void add_inputs(CLI::App& command, data::ReadOptions& read) {
+  command.add_option("inputs", read.inputs,
+                     "Files: *.jsonl (one JSON object a line, its \"text\" is a document) or *.txt; - is standard input")
+      ->required();
+  command.add_option("--format", read.format, "auto (by the names), jsonl or txt, for all inputs")->capture_default_str();
+  command.add_option("--text-document-bytes", read.text_document_bytes,
+                     "Longer .txt files are cut at blank lines into documents of at most this size; 0: never")
+      ->capture_default_str();
+}
+
+void add_train_tokenizer(CLI::App& data) {
+  struct Arguments {
+    data::ReadOptions read;
+    std::string out;
+    int64_t vocab = 8192;
+    int threads = 0;
+    bool overwrite = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = data.add_subcommand("train-tokenizer", "Learn a byte-level BPE vocabulary from text");
+  add_inputs(*command, arguments->read);
+  command->add_option("--vocab-size", arguments->vocab, "Tokens: 256 bytes, the merges, end-of-text")->capture_default_str();
+  command->add_option("--out", arguments->out, "The tokenizer.json to write, as Hugging Face's tokenizers reads it")->required();
+  command->add_option("--threads", arguments->threads, "0: as many as the machine has")->capture_default_str();
+  command->add_flag("--overwrite", arguments->overwrite, "Replace the file");
+  command->footer(
+      "GPT-2's scheme: its pre-tokenisation pattern, then the most frequent pair of tokens becomes a token, again and\n"
+      "again. The result depends on the text and the size alone. Memory grows with the number of different words.\n"
+      "Then:\n"
+      "  kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt articles.jsonl\n"
+      "  kiln data prepare --tokenizer cache/mine/tokenizer.json --out cache/mine notes.txt articles.jsonl");
+  command->callback([arguments] {
+    namespace fs = std::filesystem;
+    const auto& a = *arguments;
+    if (fs::exists(a.out) && !a.overwrite) {
+      throw Error(ExitCode::usage, fmt::format("{} is already there", a.out), "--overwrite replaces it");
+    }
+    data::check_vocab_size(a.vocab);
+    InputProgress progress("counting");
+    const auto counts = data::count_pretokens(a.read, a.threads, [&](const data::CountProgress& p) {
+      progress.show(p.bytes_done, p.bytes_total, fmt::format("{} documents", p.documents));
+    });
+    progress.finish();
+    const auto rules = data::train_bpe(counts, a.vocab, [&](int64_t tokens) {
+      progress.note(fmt::format("merging: {} of {} tokens", tokens, a.vocab));
+    });
+    progress.finish();
+    const fs::path folder = fs::path(a.out).parent_path();
+    if (!folder.empty()) fs::create_directories(folder);
+    write_file_atomically(a.out, data::tokenizer_json(rules));
+    fmt::print("{}: {} tokens, learnt from {} different pre-tokens\n", a.out, rules.tokens.size(), counts.size());
+  });
+}
+
 }  // namespace
 
 void add_data(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("data", "Prepare token shards");
+  CLI::App* command = app.add_subcommand("data", "Train a tokenizer, prepare token shards");
   command->require_subcommand(1);
-  command->footer("kiln data prepare --help tells how to bring your own text.");
+  command->footer("kiln data prepare --help tells how to bring your own text, kiln data train-tokenizer --help how to give it a\n"
+                  "vocabulary of its own.");
+  add_train_tokenizer(*command);
   add_prepare(*command);
 }
 
