@@ -45,12 +45,12 @@ Format format_of(const std::string& input, const std::string& format) {
 // An open file or stream, read through a buffer that holds what is not taken yet.
 class Input {
  public:
-  Input(std::string name, int64_t offset) : name_(std::move(name)), offset_(offset) {
-    if (name_ == kStandardInput) {
+  Input(const std::string& name, int64_t offset) : name_(name), offset_(offset) {
+    if (name == kStandardInput) {
       descriptor_ = STDIN_FILENO;
       return;
     }
-    descriptor_ = ::open(name_.c_str(), O_RDONLY | O_CLOEXEC);
+    descriptor_ = ::open(name.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor_ < 0) fail("open");
     if (offset > 0 && ::lseek(descriptor_, offset, SEEK_SET) != offset) fail("seek in");
   }
@@ -261,6 +261,12 @@ bool DocumentReader::read(int64_t bytes, std::vector<Record>& records) {
     records.push_back(std::move(record));
   }
   return sum > 0;
+}
+
+Record DocumentReader::record_at(const ReadPosition& position, int64_t bytes) const {
+  Input input(state_->options.inputs.at(static_cast<size_t>(position.input)), position.offset);
+  const auto wanted = static_cast<size_t>(bytes);
+  return {position, std::string(input.ahead(wanted).substr(0, wanted))};
 }
 
 const ReadPosition& DocumentReader::position() const {

@@ -50,6 +50,9 @@ class DocumentReader {
   // line and offset when a record is too long.
   bool read(int64_t bytes, std::vector<Record>& records);
 
+  // A record that was read before, again; not from a stream.
+  Record record_at(const ReadPosition& position, int64_t bytes) const;
+
   // Of the first byte that is not in a record yet.
   const ReadPosition& position() const;
   // Bytes of all inputs up to that position; and of all inputs, -1 when one is a stream, whose end nobody
