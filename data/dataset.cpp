@@ -44,7 +44,7 @@ Dataset::Dataset(const std::string& pattern, int64_t vocab, int64_t T) : T_(T) {
   for (const auto& file : files_) {
     shards_.emplace_back(file, vocab);
     starts_.push_back(total_);
-    total_ += static_cast<int64_t>(shards_.back().tokens().size());
+    total_ += shards_.back().tokens();
   }
   if (total_ < T + 1) {
     throw Error(ExitCode::data,
@@ -58,10 +58,10 @@ void Dataset::copy(int64_t begin, int64_t count, int32_t* out) const {
   size_t shard =
       static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin()) - 1;
   for (; count > 0; shard++) {
-    const auto tokens = shards_[shard].tokens();
     const int64_t skip = begin - starts_[shard];
-    const int64_t n = std::min(count, static_cast<int64_t>(tokens.size()) - skip);
-    out = std::copy_n(tokens.begin() + skip, n, out);
+    const int64_t n = std::min(count, shards_[shard].tokens() - skip);
+    shards_[shard].read(skip, n, out);
+    out += n;
     begin += n;
     count -= n;
   }

@@ -13,15 +13,16 @@ namespace kiln::data {
 // Window i holds tokens [i*T, i*T + T], one more than T: inputs and, shifted by one, targets.
 class Dataset {
  public:
-  // `pattern`: a path, possibly with * and ? in its last component; matches are taken in name order. Every
-  // token is checked to be below `vocab`. Throws Error(ExitCode::data) when nothing matches, when a file is
-  // no sound shard, or when fewer than T + 1 tokens are there.
+  // `pattern`: a path, possibly with * and ? in its last component; matches are taken in name order. Throws
+  // Error(ExitCode::data) when nothing matches, when a file is no sound shard, or when fewer than T + 1
+  // tokens are there.
   Dataset(const std::string& pattern, int64_t vocab, int64_t T);
 
   int64_t tokens() const { return total_; }
   int64_t window_tokens() const { return T_; }
   int64_t windows() const { return (total_ - 1) / T_; }
-  void read_window(int64_t index, int32_t* inputs, int32_t* targets) const;  // (T) each; index < windows()
+  // (T) each; index < windows(). Throws Error(ExitCode::data) when a token is not below `vocab`.
+  void read_window(int64_t index, int32_t* inputs, int32_t* targets) const;
   const std::vector<std::string>& files() const { return files_; }
 
  private:

@@ -1,290 +1,273 @@
 #include "data/prepare.h"
 
-#include <algorithm>
-#include <memory>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <system_error>
-#include <unordered_set>
-#include <utility>
+#include <fmt/format.h>
+#include <xxhash.h>
 
-#include "data/byte_tokenizer.h"
-#include "data/document_reader.h"
-#include "data/shard.h"
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "data/append_file.h"
+#include "data/dataset_folder.h"
+#include "data/hash_set.h"
+#include "data/tokenizer.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/core/parallel.h"
 
 namespace kiln::data {
 namespace {
 
-namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-constexpr int64_t kMaxShards = 999'999;  // six digits, so that name order is number order
-constexpr int64_t kProgressBytes = 1 << 20;
-
-// 64-bit FNV-1a and MurmurHash3's finaliser, which spreads it over the high bits that decide the split. Among
-// n documents two different ones share a hash, and one is dropped as a duplicate, with a chance of n^2 /
-// 2^65: 3e-6 for ten million.
-uint64_t hash_text(std::string_view text) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdu;
-  h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53u;
-  return h ^ (h >> 33);
-}
-
-fs::path shard_path(const fs::path& folder, const std::string& split, int64_t number) {
-  return folder / fmt::format("{}_{:06}.bin", split, number);
-}
-
-// Whether prepare() gives files such names; also the temporary ones of an interrupted run.
-bool is_shard_name(const std::string& name) {
-  for (const std::string_view split : {"train_", "validation_"}) {
-    if (!name.starts_with(split)) continue;
-    const std::string_view rest = std::string_view(name).substr(split.size());
-    const bool digits = rest.size() >= 6 && std::all_of(rest.begin(), rest.begin() + 6,
-                                                        [](char c) { return c >= '0' && c <= '9'; });
-    return digits && (rest.substr(6) == ".bin" || rest.substr(6) == ".bin.tmp");
-  }
-  return false;
-}
-
-// One split: documents in, shards of at most shard_tokens out, a document running on into the next one if
-// need be.
-class SplitWriter {
- public:
-  SplitWriter(const PrepareOptions& options, std::string split, int64_t first)
-      : options_(options), split_(std::move(split)), first_(first) {}
-
-  void add(std::string_view text) {
-    std::vector<uint16_t> tokens = ByteTokenizer::encode(text);
-    tokens.insert(tokens.begin(), static_cast<uint16_t>(ByteTokenizer::kEndOfText));
-    for (std::span<const uint16_t> rest = tokens; !rest.empty();) {
-      if (!shard_) open();
-      const size_t room = static_cast<size_t>(options_.shard_tokens - shard_->tokens());
-      const auto part = rest.first(std::min(rest.size(), room));
-      shard_->append(part);
-      rest = rest.subspan(part.size());
-      if (shard_->tokens() == options_.shard_tokens) close();
-    }
-    summary_.documents++;
-    summary_.tokens += static_cast<int64_t>(tokens.size());
-  }
-
-  void close() {
-    if (!shard_) return;
-    shard_->close();
-    shard_.reset();
-  }
-
-  const SplitSummary& summary() const { return summary_; }
-
- private:
-  void open() {
-    if (summary_.shards == kMaxShards) {
-      throw Error(ExitCode::usage, fmt::format("the text needs more than {} shards", kMaxShards),
-                  "let a shard hold more tokens");
-    }
-    shard_ = std::make_unique<ShardWriter>(shard_path(options_.folder, split_, first_ + summary_.shards));
-    summary_.shards++;
-  }
-
-  const PrepareOptions& options_;
-  std::string split_;
-  int64_t first_;
-  SplitSummary summary_;
-  std::unique_ptr<ShardWriter> shard_;
-};
-
-// Sends each document to its split. While none was drawn for validation, the one that came nearest (of the
-// smallest hash) waits, to be the one if it stays so.
-class Splitter {
- public:
-  explicit Splitter(const PrepareOptions& options)
-      : options_(options), train_(options, "train", 1), validation_(options, "validation", 0) {}
-
-  void add(std::string_view text) {
-    if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
-      empty_++;
-      return;
-    }
-    const uint64_t hash = hash_text(text);
-    if (!seen_.insert(hash).second) {
-      duplicates_++;
-    } else if (static_cast<double>(hash) < options_.validation_fraction * 0x1p64) {
-      validation_.add(text);
-      release();
-    } else if (options_.validation_fraction > 0 && validation_.summary().documents == 0 &&
-               hash < waiting_hash_) {
-      release();
-      waiting_ = text;
-      waiting_hash_ = hash;
-    } else {
-      train_.add(text);
-    }
-  }
-
-  void finish() {
-    if (waiting_) validation_.add(*waiting_);
-    if (train_.summary().documents == 0) {
-      const int64_t documents = validation_.summary().documents;
-      throw Error(
-          ExitCode::data,
-          documents == 0 ? "the inputs hold no document with text"
-                         : fmt::format("no document is left for training: {} went to validation", documents),
-          documents == 0
-              ? "check the input files"
-              : "give more documents, cut long ones into several, or set the validation fraction to 0");
-    }
-    train_.close();
-    validation_.close();
-  }
-
-  PrepareSummary summary() const {
-    return {train_.summary(), validation_.summary(), duplicates_, empty_, ByteTokenizer::kVocab, false};
-  }
-
- private:
-  void release() {
-    if (waiting_) train_.add(*waiting_);
-    waiting_.reset();
-  }
-
-  const PrepareOptions& options_;
-  SplitWriter train_, validation_;
-  std::unordered_set<uint64_t> seen_;
-  std::optional<std::string> waiting_;
-  uint64_t waiting_hash_ = ~uint64_t{0};
-  int64_t duplicates_ = 0, empty_ = 0;
-};
+constexpr int64_t kBatchBytes = 1 << 20;  // of input, for every thread
 
 void check_options(const PrepareOptions& options) {
   const auto check = [](bool good, const std::string& message, const std::string& hint) {
     if (!good) throw Error(ExitCode::usage, message, hint);
   };
-  check(!options.inputs.empty(), "no input files", "give at least one .jsonl or .txt file");
-  check(options.tokenizer == "bytes", fmt::format("unknown tokenizer \"{}\"", options.tokenizer),
-        "this version knows one: bytes");
+  check(!options.read.inputs.empty(), "no input files", "give at least one .jsonl or .txt file");
   check(options.validation_fraction >= 0 && options.validation_fraction < 1,
         fmt::format("a validation fraction of {}", options.validation_fraction),
         "give a number from 0 to less than 1, such as 0.02");
   check(options.shard_tokens >= 1 && options.shard_tokens <= kShardMaxTokens,
         fmt::format("shards of {} tokens", options.shard_tokens),
         fmt::format("give 1 to {}", kShardMaxTokens));
-  check(options.text_document_bytes >= 0, fmt::format("documents of {} bytes", options.text_document_bytes),
+  check(options.read.text_document_bytes >= 0,
+        fmt::format("documents of {} bytes", options.read.text_document_bytes),
         "give 0 to leave text files whole, or the longest document that you want, such as 50000");
+  check(options.journal_bytes >= 1, fmt::format("a journal entry every {} bytes", options.journal_bytes),
+        "give at least 1");
 }
 
-// Path, size and time of change of every input: what tells whether a dataset is still that of its inputs.
-Json describe_inputs(const std::vector<fs::path>& inputs) {
-  Json list = Json::array();
-  for (const auto& input : inputs) {
-    std::error_code error;
-    const auto bytes = fs::file_size(input, error);
-    const auto changed = fs::last_write_time(input, error);
-    if (error) {
-      throw Error(ExitCode::data, fmt::format("cannot read {}: {}", input.string(), error.message()),
-                  "inputs are .jsonl and .txt files; check the spelling");
-    }
-    list.push_back(
-        {{"path", input.string()}, {"bytes", bytes}, {"changed", changed.time_since_epoch().count()}});
-  }
-  return list;
-}
+// A document, ready to be written.
+struct Document {
+  ReadPosition position;
+  int64_t record_bytes = 0, text_bytes = 0;
+  DocumentHash hash{};
+  std::vector<int32_t> tokens;  // none: the document has no text
+  std::exception_ptr error;
+};
 
-Json describe_options(const PrepareOptions& options) {
-  return {{"tokenizer", options.tokenizer},
-          {"vocab", ByteTokenizer::kVocab},
-          {"validation_fraction", options.validation_fraction},
-          {"shard_tokens", options.shard_tokens},
-          {"text_document_bytes", options.text_document_bytes},
-          {"inputs", describe_inputs(options.inputs)}};
-}
-
-Json describe_split(const SplitSummary& split) {
-  return {{"documents", split.documents}, {"tokens", split.tokens}, {"shards", split.shards}};
-}
-
-// Stands in a folder from the first change to the last: the shards beside it are those of a run that did not
-// end.
-fs::path marker_path(const fs::path& folder) {
-  return folder / "preparing";
-}
-
-void write_description(const fs::path& folder, Json description, const PrepareSummary& summary) {
-  description["train"] = describe_split(summary.train);
-  description["validation"] = describe_split(summary.validation);
-  description["duplicates"] = summary.duplicates;
-  description["empty"] = summary.empty;
-  // Paths need not be UTF-8; JSON must.
-  write_file_atomically(folder / "dataset.json",
-                        description.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-}
-
-// dataset.json, or null when there is none that can be read as such.
-Json read_description(const fs::path& folder) {
-  if (!fs::exists(folder / "dataset.json")) return nullptr;
-  Json description = Json::parse(read_file(folder / "dataset.json"), nullptr, false);
-  return description.is_object() ? description : Json(nullptr);
-}
-
-SplitSummary read_split(const Json& description) {
-  return {description.at("documents"), description.at("tokens"), description.at("shards")};
-}
-
-bool shards_there(const fs::path& folder, const std::string& name, int64_t first, const SplitSummary& split) {
-  uintmax_t bytes = 0;
-  for (int64_t i = 0; i < split.shards; i++) {
-    std::error_code error;
-    bytes += fs::file_size(shard_path(folder, name, first + i), error);
-    if (error) return false;
-  }
-  return bytes == static_cast<uintmax_t>(split.shards * kShardHeaderBytes + split.tokens * 2);
-}
-
-// The summary of the dataset in the folder, if it is whole and what these options would make.
-std::optional<PrepareSummary> existing_dataset(const fs::path& folder, const Json& description,
-                                               const Json& wanted) {
+Document encode(Record record, const DocumentReader& reader, const Tokenizer& tokenizer) {
+  Document document;
+  document.position = record.position;
+  document.record_bytes = static_cast<int64_t>(record.bytes.size());
   try {
-    for (const auto& [key, value] : wanted.items()) {
-      if (description.at(key) != value) return {};
+    const std::string text = reader.text_of(std::move(record));
+    if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return document;
+    const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
+    document.hash = {hash.high64, hash.low64};
+    document.text_bytes = static_cast<int64_t>(text.size());
+    document.tokens.push_back(tokenizer.end_of_text());
+    tokenizer.encode(text, document.tokens);
+  } catch (...) {
+    document.error = std::current_exception();
+  }
+  return document;
+}
+
+// Everything that is written, and the state that a journal entry holds. Each document goes to its split;
+// while none was drawn for validation, the one that came nearest (of the smallest hash) waits, to be the one
+// if it stays so.
+class Writer {
+ public:
+  Writer(const PrepareOptions& options, DatasetFolder& folder, Journal journal,
+         std::unique_ptr<Document> waiting)
+      : options_(options),
+        folder_(folder),
+        journal_(std::move(journal)),
+        train_(folder.train_layout(), journal_.train),
+        validation_(folder.validation_layout(), journal_.validation),
+        waiting_(std::move(waiting)) {
+    if (options.keep_duplicates) return;
+    hashes_.emplace(folder.hashes_path(), journal_.hashes * static_cast<int64_t>(sizeof(DocumentHash)));
+    if (journal_.hashes == 0) return;
+    const MappedFile file(folder.hashes_path());
+    const auto* hash = reinterpret_cast<const DocumentHash*>(file.bytes().data());
+    std::for_each(hash, hash + journal_.hashes, [this](const DocumentHash& h) { seen_.insert(h); });
+  }
+
+  void add(Document document) {
+    if (document.tokens.empty()) {
+      journal_.empty++;
+      return;
     }
-    const PrepareSummary summary{read_split(description.at("train")),
-                                 read_split(description.at("validation")),
-                                 description.at("duplicates"),
-                                 description.at("empty"),
-                                 description.at("vocab"),
-                                 true};
-    const bool whole = shards_there(folder, "train", 1, summary.train) &&
-                       shards_there(folder, "validation", 0, summary.validation);
-    return whole ? std::optional(summary) : std::nullopt;
-  } catch (const Json::exception&) {
-    return {};
+    if (hashes_ && !seen_.insert(document.hash)) {
+      journal_.duplicates++;
+      return;
+    }
+    if (hashes_) {
+      hashes_->append(&document.hash, sizeof document.hash);
+      journal_.hashes++;
+    }
+    if (static_cast<double>(document.hash[0]) < options_.validation_fraction * 0x1p64) {
+      write(validation_, document);
+      release();
+    } else if (options_.validation_fraction > 0 && validation_.state().documents == 0 &&
+               (!waiting_ || document.hash[0] < waiting_->hash[0])) {
+      release();
+      waiting_ = std::make_unique<Document>(std::move(document));
+    } else {
+      write(train_, document);
+    }
   }
-}
 
-// The shards of an earlier run, to be removed; throws when they are a dataset that nobody allowed us to
-// replace.
-std::vector<fs::path> replaceable_shards(const fs::path& folder, bool overwrite) {
-  std::vector<fs::path> shards;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (is_shard_name(entry.path().filename().string())) shards.push_back(entry.path());
+  void save(const ReadPosition& position) {
+    train_.sync();
+    validation_.sync();
+    if (hashes_) hashes_->sync();
+    journal_.position = position;
+    take_states();
+    folder_.write(journal_);
   }
-  if (!shards.empty() && !overwrite && !fs::exists(marker_path(folder))) {
-    throw Error(ExitCode::usage,
-                fmt::format("{} holds another dataset ({} shards)", folder.string(), shards.size()),
-                "choose another folder, or say --overwrite to replace it");
-  }
-  return shards;
-}
 
-// Readies the folder for new shards. dataset.json goes first and comes back last: where it is, it is true.
-void clear_folder(const fs::path& folder, bool overwrite) {
-  const auto old_shards = replaceable_shards(folder, overwrite);
-  write_file_atomically(marker_path(folder), "kiln data prepare is at work here, or was interrupted.\n");
-  fs::remove(folder / "dataset.json");
-  for (const auto& shard : old_shards) fs::remove(shard);
+  // False when no document is left for training.
+  bool finish() {
+    if (waiting_) write(validation_, *waiting_);
+    waiting_.reset();
+    train_.close();
+    validation_.close();
+    take_states();
+    return train_.state().documents > 0;
+  }
+
+  const Journal& journal() const { return journal_; }
+  int64_t documents() const { return train_.state().documents + validation_.state().documents; }
+  int64_t tokens() const { return train_.state().tokens + validation_.state().tokens; }
+
+ private:
+  static void write(SplitWriter& split, const Document& document) {
+    split.add(document.tokens, document.text_bytes);
+  }
+
+  void release() {
+    if (waiting_) write(train_, *waiting_);
+    waiting_.reset();
+  }
+
+  void take_states() {
+    journal_.train = train_.state();
+    journal_.validation = validation_.state();
+    journal_.waiting.reset();
+    if (waiting_) journal_.waiting = {waiting_->position, waiting_->record_bytes, waiting_->hash[0]};
+  }
+
+  const PrepareOptions& options_;
+  DatasetFolder& folder_;
+  Journal journal_;
+  SplitWriter train_, validation_;
+  std::unique_ptr<Document> waiting_;
+  HashSet seen_;
+  std::optional<AppendFile> hashes_;  // seen_, on the disk
+};
+
+// Input that is wrong, as against a disk that is full: going on is of no use.
+struct BrokenInput {
+  std::exception_ptr error;
+};
+
+class Preparation {
+ public:
+  Preparation(const PrepareOptions& options, const Tokenizer& tokenizer, DatasetFolder& folder,
+              const Journal& journal, const std::function<void(const PrepareProgress&)>& progress)
+      : options_(options),
+        tokenizer_(tokenizer),
+        folder_(folder),
+        progress_(progress),
+        pool_(options.threads > 0 ? options.threads
+                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))),
+        reader_(options.read, journal.position),
+        writer_(options, folder, journal, waiting_document(journal)) {}
+
+  Journal run() {
+    report();
+    int64_t saved = reader_.bytes_done();
+    const int64_t batch_bytes = std::min(kBatchBytes * pool_.size(), options_.journal_bytes);
+    for (std::vector<Record> records; reader_.read(batch_bytes, records); records.clear()) {
+      write(encode_all(records));
+      report();
+      if (reader_.bytes_total() >= 0 && reader_.bytes_done() - saved >= options_.journal_bytes) {
+        writer_.save(reader_.position());
+        saved = reader_.bytes_done();
+      }
+    }
+    broken_input_if([&] { folder_.check_inputs(); });
+    if (!writer_.finish()) broken_input_if([&] { refuse_emptiness(); });
+    report();
+    return writer_.journal();
+  }
+
+ private:
+  template <class Check>
+  static void broken_input_if(Check check) {  // it throws
+    try {
+      check();
+    } catch (...) {
+      throw BrokenInput{std::current_exception()};
+    }
+  }
+
+  std::unique_ptr<Document> waiting_document(const Journal& journal) const {
+    if (!journal.waiting) return {};
+    Record record = reader_.record_at(journal.waiting->position, journal.waiting->record_bytes);
+    return std::make_unique<Document>(encode(std::move(record), reader_, tokenizer_));
+  }
+
+  std::vector<Document> encode_all(std::vector<Record>& records) {
+    std::vector<Document> documents(records.size());
+    pool_.parallel_for(static_cast<int64_t>(records.size()), 1, [&](int64_t begin, int64_t end, int) {
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); i++) {
+        documents[i] = encode(std::move(records[i]), reader_, tokenizer_);
+      }
+    });
+    return documents;
+  }
+
+  void write(std::vector<Document> documents) {
+    for (auto& document : documents) {
+      if (document.error) throw BrokenInput{document.error};
+      writer_.add(std::move(document));
+    }
+  }
+
+  [[noreturn]] void refuse_emptiness() const {
+    const int64_t documents = writer_.documents();
+    throw Error(ExitCode::data,
+                documents == 0
+                    ? "the inputs hold no document with text"
+                    : fmt::format("no document is left for training: {} went to validation", documents),
+                documents == 0
+                    ? "check the input files"
+                    : "give more documents, cut long ones into several, or set the validation fraction to 0");
+  }
+
+  void report() const {
+    if (progress_)
+      progress_({reader_.bytes_done(), reader_.bytes_total(), writer_.documents(), writer_.tokens()});
+  }
+
+  const PrepareOptions& options_;
+  const Tokenizer& tokenizer_;
+  DatasetFolder& folder_;
+  const std::function<void(const PrepareProgress&)>& progress_;
+  ThreadPool pool_;
+  DocumentReader reader_;
+  Writer writer_;
+};
+
+PrepareSummary summary_of(const Journal& journal, const Tokenizer& tokenizer) {
+  PrepareSummary summary;
+  summary.train = journal.train;
+  summary.validation = journal.validation;
+  summary.duplicates = journal.duplicates;
+  summary.empty = journal.empty;
+  summary.tokenizer = tokenizer.name();
+  summary.vocab = tokenizer.vocab();
+  return summary;
 }
 
 }  // namespace
@@ -292,49 +275,43 @@ void clear_folder(const fs::path& folder, bool overwrite) {
 PrepareSummary prepare(const PrepareOptions& options,
                        const std::function<void(const PrepareProgress&)>& progress) {
   check_options(options);
-  const Json wanted = describe_options(options);
+  const auto tokenizer = open_tokenizer(options.tokenizer);
+  const DocumentReader reader(options.read);  // refuses inputs before anything is made
+  DatasetFolder folder(options, *tokenizer);
+  if (const auto found = folder.finished()) {
+    Journal end;
+    end.train = found->train;
+    end.validation = found->validation;
+    end.duplicates = found->duplicates;
+    end.empty = found->empty;
+    PrepareSummary summary = summary_of(end, *tokenizer);
+    summary.already_there = true;
+    return summary;
+  }
   try {
-    fs::create_directories(options.folder);
-    const Json existing = read_description(options.folder);
-    if (auto summary = existing_dataset(options.folder, existing, wanted)) return *summary;
-    clear_folder(options.folder, options.overwrite);
-  } catch (const fs::filesystem_error& error) {
+    const Journal start = folder.begin();
+    const DocumentReader resumed(options.read, start.position);
+    Journal end;
+    {
+      Preparation preparation(options, *tokenizer, folder, start, progress);
+      end = preparation.run();
+    }
+    folder.finish(end);
+    PrepareSummary summary = summary_of(end, *tokenizer);
+    summary.resumed_bytes = resumed.bytes_done();
+    return summary;
+  } catch (const BrokenInput& broken) {
+    folder.discard();
+    std::rethrow_exception(broken.error);
+  } catch (const std::filesystem::filesystem_error& error) {
     throw Error(ExitCode::data,
                 fmt::format("cannot use {}: {}", options.folder.string(), error.code().message()),
                 "give a folder that may be written to");
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::data || reader.bytes_total() < 0) throw;
+    throw Error(error.code(), error.what(),
+                fmt::format("{}; the same command goes on where this one stopped", error.hint()));
   }
-
-  PrepareProgress state{};
-  for (const auto& input : wanted["inputs"]) state.bytes_total += input["bytes"].get<int64_t>();
-  Splitter splitter(options);
-  int64_t earlier_files = 0, reported = 0;
-  const auto report = [&] {
-    if (!progress) return;
-    const PrepareSummary so_far = splitter.summary();
-    state.documents = so_far.train.documents + so_far.validation.documents;
-    state.tokens = so_far.train.tokens + so_far.validation.tokens;
-    progress(state);
-  };
-  for (size_t i = 0; i < options.inputs.size(); i++) {
-    read_documents(options.inputs[i], options.text_document_bytes,
-                   [&](std::string_view text, int64_t bytes_read) {
-                     splitter.add(text);
-                     state.bytes_done = earlier_files + bytes_read;
-                     if (state.bytes_done - reported >= kProgressBytes) {
-                       reported = state.bytes_done;
-                       report();
-                     }
-                   });
-    earlier_files += wanted["inputs"][i]["bytes"].get<int64_t>();
-  }
-  splitter.finish();
-  state.bytes_done = state.bytes_total;
-  report();
-  const PrepareSummary summary = splitter.summary();
-  write_description(options.folder, wanted, summary);
-  std::error_code ignored;  // a marker that stays only allows the next run to replace the dataset
-  fs::remove(marker_path(options.folder), ignored);
-  return summary;
 }
 
 }  // namespace kiln::data

@@ -16,7 +16,9 @@ constexpr const char* kFooter = R"(Examples:
   kiln train configs/gpt2-mini/adamw.json --resume
   kiln plan configs/gpt2-124m/adamw.json
   kiln config --explain optimizer
-  kiln data prepare --out cache/mine notes.txt articles.jsonl
+  kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt articles.jsonl
+  kiln data prepare --tokenizer cache/mine/tokenizer.json --out cache/mine notes.txt articles.jsonl
+  kiln data inspect cache/mine
 
 Exit codes: 0 success, 1 failure, 2 command line or config, 3 data and files (text, shards, checkpoints, disk), 4 device,
 5 stopped by a signal after writing a checkpoint.)";

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <span>
 
-#include "data/byte_tokenizer.h"
+#include "data/tokenizer.h"
 #include "src/core/error.h"
 #include "src/core/random.h"
 #include "src/train/stop.h"
@@ -62,10 +62,13 @@ std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std
 
 std::string generate_text(Context& context, plan::PlannedRun& run, const std::string& tokenizer,
                           const std::string& prompt, const SamplingOptions& options) {
-  if (tokenizer == "bytes") {
-    std::vector<int32_t> ids{data::ByteTokenizer::kEndOfText};
-    for (uint16_t token : data::ByteTokenizer::encode(prompt)) ids.push_back(token);
-    return prompt + data::ByteTokenizer::decode(generate(context, run, ids, options));
+  if (tokenizer == data::kBytes) {
+    const auto bytes = data::open_tokenizer(tokenizer);
+    std::vector<int32_t> ids{bytes->end_of_text()};
+    bytes->encode(prompt, ids);
+    std::string text = prompt;
+    bytes->decode(generate(context, run, ids, options), text);
+    return text;
   }
   constexpr int32_t kGpt2EndOfText = 50256;
   return fmt::format("token ids: {}", fmt::join(generate(context, run, {kGpt2EndOfText}, options), " "));

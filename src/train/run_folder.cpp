@@ -115,7 +115,7 @@ void RunFolder::record_validation(int64_t step, double loss, double unigram_entr
 }
 
 void RunFolder::record_metric(int64_t step, std::string_view name, double value) {
-  write_line(metrics_, json{{"step", step}, {"metric", name}, {"value", value}}.dump());
+  metrics_->write(json{{"step", step}, {"metric", name}, {"value", value}}.dump());
 }
 
 void RunFolder::record_sample(int64_t step, const std::string& text) {

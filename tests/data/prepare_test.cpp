@@ -7,9 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "data/byte_tokenizer.h"
 #include "data/dataset.h"
 #include "data/shard.h"
+#include "data/tokenizer.h"
+#include "src/core/checksum.h"
 #include "tests/core/temporary_folder.h"
 
 namespace kiln::data {
@@ -18,6 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 using kiln::testing::error_message;
 using kiln::testing::TemporaryFolder;
+
+constexpr int64_t kVocab = 257;
+constexpr int32_t kEndOfText = 256;
 
 std::string json_line(const std::string& text) {
   return nlohmann::json{{"text", text}}.dump() + "\n";
@@ -36,16 +40,17 @@ std::string jsonl(int documents) {
   return content;
 }
 
-std::vector<uint16_t> read_split(const fs::path& folder, const std::string& split) {
+std::vector<int32_t> read_split(const fs::path& folder, const std::string& split, int64_t vocab = kVocab) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.path().filename().string().starts_with(split + "_")) files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
-  std::vector<uint16_t> row;
+  std::vector<int32_t> row;
   for (const auto& file : files) {
-    const Shard shard(file, ByteTokenizer::kVocab);
-    row.insert(row.end(), shard.tokens().begin(), shard.tokens().end());
+    const Shard shard(file, vocab);
+    row.resize(row.size() + static_cast<size_t>(shard.tokens()));
+    shard.read(0, shard.tokens(), row.data() + row.size() - shard.tokens());
   }
   return row;
 }
@@ -53,8 +58,8 @@ std::vector<uint16_t> read_split(const fs::path& folder, const std::string& spli
 // What stands between the end-of-text tokens; the row must begin with one.
 std::vector<std::string> documents_of(const fs::path& folder, const std::string& split) {
   std::vector<std::string> documents;
-  for (const uint16_t token : read_split(folder, split)) {
-    if (token == ByteTokenizer::kEndOfText) {
+  for (const int32_t token : read_split(folder, split)) {
+    if (token == kEndOfText) {
       documents.emplace_back();
     } else if (documents.empty()) {
       ADD_FAILURE() << "the row does not begin with end-of-text";
@@ -75,10 +80,11 @@ std::vector<std::string> file_names(const fs::path& folder) {
 
 class Prepare : public ::testing::Test {
  protected:
-  PrepareOptions options(std::vector<fs::path> inputs) const {
+  PrepareOptions options(const std::vector<fs::path>& inputs) const {
     PrepareOptions o;
-    o.inputs = std::move(inputs);
+    for (const auto& input : inputs) o.read.inputs.push_back(input.string());
     o.folder = folder_ / "out";
+    o.threads = 1;
     return o;
   }
   std::string refusal(const PrepareOptions& o, ExitCode code = ExitCode::data) const {
@@ -97,7 +103,7 @@ TEST_F(Prepare, SplitsByDocumentAndKeepsEveryByte) {
   EXPECT_EQ(summary.validation.documents, static_cast<int64_t>(validation.size()));
   EXPECT_EQ(summary.train.tokens, static_cast<int64_t>(read_split(out(), "train").size()));
   EXPECT_EQ(summary.validation.tokens, static_cast<int64_t>(read_split(out(), "validation").size()));
-  EXPECT_EQ(summary.vocab, ByteTokenizer::kVocab);
+  EXPECT_EQ(summary.vocab, kVocab);
   EXPECT_EQ(summary.duplicates, 0);
   EXPECT_FALSE(summary.already_there);
   // Binomial(2000, 0.02): 40 expected, standard deviation 6.3, five of them allowed.
@@ -115,7 +121,7 @@ TEST_F(Prepare, ADocumentsSplitDependsOnItsTextAlone) {
   const auto all = documents_of(out(), "validation");
   std::string some;
   for (int i = 1998; i >= 0; i -= 2) some += json_line(document(i));
-  o.inputs = {folder_.write("some.jsonl", some)};
+  o.read.inputs = {folder_.write("some.jsonl", some).string()};
   o.folder = folder_ / "some";
   prepare(o);
   const auto fewer = documents_of(o.folder, "validation");
@@ -144,12 +150,12 @@ TEST_F(Prepare, ShardsAreFullAndNumberedAsInLlmC) {
   o.validation_fraction = 0;
   const auto summary = prepare(o);
   EXPECT_EQ(summary.train.tokens, 22);
-  EXPECT_EQ(summary.train.shards, 5);
+  EXPECT_EQ(summary.train.shards.size(), 5u);
   EXPECT_EQ(documents_of(out(), "train"), (std::vector<std::string>{"abcdefgh", "ij", "klmnopqrs"}));
   for (int i = 1; i <= 4; i++) {
-    EXPECT_EQ(Shard(out() / fmt::format("train_00000{}.bin", i), 257).tokens().size(), 5u);
+    EXPECT_EQ(Shard(out() / fmt::format("train_00000{}.bin", i), 257).tokens(), 5);
   }
-  EXPECT_EQ(Shard(out() / "train_000005.bin", 257).tokens().size(), 2u);
+  EXPECT_EQ(Shard(out() / "train_000005.bin", 257).tokens(), 2);
   EXPECT_EQ(Dataset((out() / "train_*.bin").string(), 257, 7).windows(), 3);
 }
 
@@ -157,7 +163,7 @@ TEST_F(Prepare, AShardThatIsExactlyFilledLeavesNoEmptyOne) {
   auto o = options({folder_.write("a.jsonl", json_line("abcd") + json_line("efgh"))});
   o.shard_tokens = 5;
   o.validation_fraction = 0;
-  EXPECT_EQ(prepare(o).train.shards, 2);
+  EXPECT_EQ(prepare(o).train.shards.size(), 2u);
   EXPECT_EQ(file_names(out()),
             (std::vector<std::string>{"dataset.json", "train_000001.bin", "train_000002.bin"}));
 }
@@ -190,7 +196,7 @@ TEST_F(Prepare, LongTextFilesAreCutBetweenParagraphs) {
   o.validation_fraction = 0;
   o.overwrite = true;
   for (const size_t limit : {30, 1000, 50000}) {
-    o.text_document_bytes = static_cast<int64_t>(limit);
+    o.read.text_document_bytes = static_cast<int64_t>(limit);
     prepare(o);
     const auto pieces = documents_of(out(), "train");
     std::string joined;
@@ -202,7 +208,7 @@ TEST_F(Prepare, LongTextFilesAreCutBetweenParagraphs) {
     EXPECT_EQ(joined, text);
     EXPECT_LE(pieces.size(), 2 * (text.size() / limit + 1)) << "pieces much shorter than asked for";
   }
-  o.text_document_bytes = 0;
+  o.read.text_document_bytes = 0;
   prepare(o);
   EXPECT_EQ(documents_of(out(), "train"), std::vector<std::string>{text});
 }
@@ -212,7 +218,7 @@ TEST_F(Prepare, CutsBetweenCharacters) {
   for (int i = 0; i < 400; i++)
     text += fmt::format("{}\xE2\x82\xAC", i);  // no space, no line: only characters
   auto o = options({folder_.write("a.txt", text)});
-  o.text_document_bytes = 100;
+  o.read.text_document_bytes = 100;
   o.validation_fraction = 0;
   prepare(o);
   std::string joined;
@@ -271,8 +277,8 @@ TEST_F(Prepare, InputsThatGiveNothingAreRefused) {
   EXPECT_EQ(refusal(options({folder_ / "none.txt"})),
             fmt::format("cannot read {}/none.txt: No such file or directory", folder_.path().string()));
   const auto other = folder_.write("a.pdf", "x");
-  EXPECT_EQ(refusal(options({other})), other.string() + " is neither .jsonl nor .txt");
-  EXPECT_EQ(file_names(out()), std::vector<std::string>{"preparing"}) << "a dataset.json without a dataset";
+  EXPECT_EQ(refusal(options({other}), ExitCode::usage), other.string() + " is neither .jsonl nor .txt");
+  EXPECT_EQ(file_names(out()), std::vector<std::string>{}) << "something is left of a dataset that cannot be";
 }
 
 TEST_F(Prepare, OptionsOutOfRangeAreRefused) {
@@ -282,14 +288,13 @@ TEST_F(Prepare, OptionsOutOfRangeAreRefused) {
     change(o);
     return refusal(o, ExitCode::usage);
   };
-  EXPECT_EQ(refused([](auto& o) { o.inputs.clear(); }), "no input files");
-  EXPECT_EQ(refused([](auto& o) { o.tokenizer = "gpt2"; }), "unknown tokenizer \"gpt2\"");
+  EXPECT_EQ(refused([](auto& o) { o.read.inputs.clear(); }), "no input files");
   EXPECT_EQ(refused([](auto& o) { o.validation_fraction = 1; }), "a validation fraction of 1");
   EXPECT_EQ(refused([](auto& o) { o.validation_fraction = -0.1; }), "a validation fraction of -0.1");
   EXPECT_EQ(refused([](auto& o) { o.validation_fraction = std::nan(""); }), "a validation fraction of nan");
   EXPECT_EQ(refused([](auto& o) { o.shard_tokens = 0; }), "shards of 0 tokens");
   EXPECT_EQ(refused([](auto& o) { o.shard_tokens = int64_t{1} << 31; }), "shards of 2147483648 tokens");
-  EXPECT_EQ(refused([](auto& o) { o.text_document_bytes = -1; }), "documents of -1 bytes");
+  EXPECT_EQ(refused([](auto& o) { o.read.text_document_bytes = -1; }), "documents of -1 bytes");
   EXPECT_FALSE(fs::exists(out()));
 }
 
@@ -309,6 +314,7 @@ TEST_F(Prepare, TheSameAgainIsRecognised) {
   EXPECT_EQ(second.train.documents, first.train.documents);
   EXPECT_EQ(second.train.tokens, first.train.tokens);
   EXPECT_EQ(second.train.shards, first.train.shards);
+  EXPECT_EQ(second.train.bytes, first.train.bytes);
   EXPECT_EQ(second.validation.tokens, first.validation.tokens);
   EXPECT_EQ(fs::last_write_time(out() / "train_000001.bin"), written);
 }
@@ -317,7 +323,7 @@ TEST_F(Prepare, AnotherDatasetIsReplacedOnlyWhenAsked) {
   auto o = options({folder_.write("a.jsonl", jsonl(100))});
   o.shard_tokens = 1000;
   const auto first = prepare(o);
-  const int64_t shards = first.train.shards + first.validation.shards;
+  const size_t shards = first.train.shards.size() + first.validation.shards.size();
   const std::string message = fmt::format("{} holds another dataset ({} shards)", out().string(), shards);
   o.shard_tokens = 3000;
   EXPECT_EQ(refusal(o, ExitCode::usage), message);
@@ -332,23 +338,21 @@ TEST_F(Prepare, AnotherDatasetIsReplacedOnlyWhenAsked) {
             (std::vector<std::string>{"dataset.json", "train_000001.bin", "validation_000000.bin"}));
 }
 
-TEST_F(Prepare, WhatAnInterruptedRunLeftIsReplaced) {
-  auto o = options({folder_.write("a.jsonl", jsonl(50))});
+TEST_F(Prepare, AnInputErrorLeavesNothingBehind) {
+  auto o = options({folder_.write("a.jsonl", jsonl(50)), folder_.write("broken.jsonl", jsonl(50) + "{\n")});
+  o.journal_bytes = 100;
   fs::create_directory(out());
-  folder_.write("out/preparing", "");
-  folder_.write("out/train_000001.bin", "x");
-  folder_.write("out/train_000009.bin", "x");
-  folder_.write("out/validation_000000.bin.tmp", "x");
   folder_.write("out/notes.txt", "kept");
-  prepare(o);
-  EXPECT_EQ(file_names(out()), (std::vector<std::string>{"dataset.json", "notes.txt", "train_000001.bin",
-                                                         "validation_000000.bin"}));
+  refusal(o);
+  EXPECT_EQ(file_names(out()), std::vector<std::string>{"notes.txt"});
+  folder_.write("broken.jsonl", jsonl(60));
+  EXPECT_FALSE(prepare(o).already_there);
 }
 
 TEST_F(Prepare, AFailedReplacementLeavesNoDescription) {
   auto o = options({folder_.write("a.jsonl", jsonl(50))});
   prepare(o);
-  o.inputs = {folder_.write("broken.jsonl", jsonl(50) + "{\n")};
+  o.read.inputs = {folder_.write("broken.jsonl", jsonl(50) + "{\n").string()};
   o.overwrite = true;
   refusal(o);
   EXPECT_FALSE(fs::exists(out() / "dataset.json"));
@@ -378,8 +382,14 @@ TEST_F(Prepare, DescribesTheDataset) {
   const auto input = folder_.write("a.jsonl", jsonl(100) + json_line(document(3)));
   const auto summary = prepare(options({input}));
   const auto description = nlohmann::json::parse(kiln::testing::content_of(out() / "dataset.json"));
-  EXPECT_EQ(description["tokenizer"], "bytes");
-  EXPECT_EQ(description["vocab"], 257);
+  EXPECT_EQ(description["tokenizer"]["name"], "bytes");
+  EXPECT_EQ(description["tokenizer"]["path"], "");
+  EXPECT_EQ(description["tokenizer"]["vocab"], 257);
+  EXPECT_EQ(description["tokenizer"]["end_of_text"], 256);
+  EXPECT_EQ(description["train"]["bytes"], summary.train.tokens - summary.train.documents);
+  EXPECT_EQ(description["train"]["shards"][0]["file"], "train_000001.bin");
+  EXPECT_EQ(description["train"]["shards"][0]["tokens"], summary.train.tokens);
+  EXPECT_EQ(description["train"]["shards"][0]["xxh3"], file_checksum(out() / "train_000001.bin"));
   EXPECT_EQ(description["train"]["documents"], summary.train.documents);
   EXPECT_EQ(description["train"]["tokens"], summary.train.tokens);
   EXPECT_EQ(description["validation"]["tokens"], summary.validation.tokens);
@@ -396,7 +406,7 @@ TEST_F(Prepare, ReportsProgress) {
   const auto summary = prepare(options({a, b}), [&](const PrepareProgress& p) { reports.push_back(p); });
   ASSERT_GE(reports.size(), 4u);
   for (size_t i = 1; i < reports.size(); i++) {
-    EXPECT_GT(reports[i].bytes_done, reports[i - 1].bytes_done);
+    EXPECT_GE(reports[i].bytes_done, reports[i - 1].bytes_done);
     EXPECT_GE(reports[i].documents, reports[i - 1].documents);
   }
   EXPECT_EQ(reports.back().bytes_done, reports.back().bytes_total);

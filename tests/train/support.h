@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/config/schema.h"
 #include "src/train/step.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/models/harness.h"
@@ -16,8 +17,8 @@
 namespace kiln::train {
 
 inline void write_shard(const std::filesystem::path& path, const std::vector<int32_t>& tokens) {
-  data::ShardWriter writer(path);
-  writer.append(std::vector<uint16_t>(tokens.begin(), tokens.end()));
+  data::ShardWriter writer(path, data::kShard16);
+  writer.append(tokens);
   writer.close();
 }
 
@@ -45,7 +46,13 @@ inline config::Config small_config(int64_t micro_batch, int64_t micro_batches) {
   c.train.tokens_per_step = micro_batch * micro_batches * 7;
   c.train.loss_rows = 5;
   c.train.seed = 1337;
-  c.optimizer = {.name = "adamw", .lr = 1e-2, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
+  c.optimizer = config::defaults().optimizer;
+  c.optimizer.name = "adamw";
+  c.optimizer.lr = 1e-2;
+  c.optimizer.b1 = 0.9;
+  c.optimizer.b2 = 0.95;
+  c.optimizer.eps = 1e-8;
+  c.optimizer.wd = 0.1;
   c.validation.tokens = micro_batch * 7;
   return c;
 }

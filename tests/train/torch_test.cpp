@@ -39,12 +39,13 @@ TEST_P(TorchTraining, TwentyAdamWSteps) {
   config.train.sequence = 37;
   config.train.tokens_per_step = 111;
   config.train.loss_rows = 40;
-  config.optimizer = {.name = "adamw",
-                      .lr = setting("lr"),
-                      .b1 = setting("b1"),
-                      .b2 = setting("b2"),
-                      .eps = setting("eps"),
-                      .wd = setting("weight_decay")};
+  config.optimizer = config::defaults().optimizer;
+  config.optimizer.name = "adamw";
+  config.optimizer.lr = setting("lr");
+  config.optimizer.b1 = setting("b1");
+  config.optimizer.b2 = setting("b2");
+  config.optimizer.eps = setting("eps");
+  config.optimizer.wd = setting("weight_decay");
   config.validation.tokens = 37;
   const kiln::testing::TemporaryFolder folder;
   write_shard(folder / "any.bin", {tokens.begin(), tokens.begin() + 111});
