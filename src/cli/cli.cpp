@@ -17,6 +17,7 @@ constexpr const char* kFooter = R"(Examples:
   kiln plan configs/gpt2-124m/adamw.json
   kiln config --explain optimizer
   kiln data prepare --out cache/mine notes.txt articles.jsonl
+  kiln replay --optimizer muon.json --tensors in.safetensors --output out.safetensors
 
 Exit codes: 0 success, 1 failure, 2 command line or config, 3 data (text, shards, checkpoints), 4 device,
 5 stopped by a signal after writing a checkpoint.)";
@@ -33,6 +34,7 @@ int run(int argc, char** argv) {
   add_plan(app, exit_code);
   add_config(app, exit_code);
   add_data(app, exit_code);
+  add_replay(app, exit_code);
   try {
     app.parse(argc, argv);
     return exit_code;

@@ -55,14 +55,18 @@ TEST(Agreement, KlShampoo) {
     expect_kl({.init = Init::constant}, shape);
   }
 }
+// The coupled iteration's own rounding grows with the condition of the factors: 1e-4 in fp32 up to some 1e4
+// (docs/optimizers.md). The factor of a side of 192 that gets 48 directions a step passes that after 20 steps.
 TEST(Agreement, KlShampooByNewtonSchulzRoots) {
-  for (const ShapeOf shape : kShapes) expect_kl({.root = Root::newton_schulz}, shape, shape.cols > 100 ? 20 : 50);
+  for (const ShapeOf shape : kShapes) {
+    expect_kl({.root = Root::newton_schulz}, shape, std::max(shape.rows, shape.cols) > 100 ? 12 : 50);
+  }
 }
 TEST(Agreement, KlShampooLarge) {
-  expect_kl({}, {128, 512});
+  expect_kl({}, {128, 512}, 22);  // two refreshes
 }
 
-void expect_pro(ProKlShampooOptions options, ShapeOf shape) {
+void expect_pro(ProKlShampooOptions options, ShapeOf shape, int steps = 50) {
   options.set = &newton_schulz_set(options.complement == Complement::polar ? "jordan" : "polar_express");
   reference::ProKlShampoo expected;
   expected.rank = static_cast<size_t>(options.rank);
@@ -79,7 +83,7 @@ void expect_pro(ProKlShampooOptions options, ShapeOf shape) {
   expected.tracker = options.tracker == Tracker::orthogonal ? "orthogonal" : "accumulate";
   expected.set = options.set->name;
   ProKlShampoo pro(options);
-  EXPECT_LE(error_after(pro, expected, shape.rows, shape.cols), kTolerance)
+  EXPECT_LE(error_after(pro, expected, shape.rows, shape.cols, steps), kTolerance)
       << shape.rows << " x " << shape.cols << " rank " << options.rank << " " << expected.root << " "
       << expected.orientation << " " << expected.complement << " " << expected.complement_scale << " "
       << expected.tracker << " every " << options.tracker_every;
@@ -112,7 +116,8 @@ TEST_P(Pro, NewtonSchulzRoot) {
 }
 TEST_P(Pro, RanksAtTheEnds) {
   expect_pro({.rank = 0}, GetParam());
-  expect_pro({.rank = 1000}, GetParam());
+  // The reference decomposes a whole factor at every step: fewer of them where that is large.
+  expect_pro({.rank = 1000}, GetParam(), std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
 }
 INSTANTIATE_TEST_SUITE_P(Agreement, Pro, testing::ValuesIn(kShapes), [](const auto& param) {
   return std::to_string(param.param.rows) + "x" + std::to_string(param.param.cols);
