@@ -43,8 +43,9 @@ Matrix conditioned(size_t n, double condition) {
   return s;
 }
 
-// The ridge, 1e-6 of the mean eigenvalue, is part of what Newton-Schulz promises; rounding comes on top: that of s
-// itself, amplified by the condition number, and as much from each of some thirty products.
+// The ridge, 1e-6 of the mean eigenvalue, is part of what Newton-Schulz promises, and ten steps leave 2e-5 in exact
+// arithmetic. Rounding comes on top: each of some thirty products adds u, amplified by up to the condition number of s
+// with its ridge. The eigen-decomposition's is that of s itself, amplified likewise.
 TEST(MatrixRoot, ErrorOverConditionNumbers) {
   for (const double condition : {1.0, 1e2, 1e3, 1e4, 1e5, 1e6}) {
     const size_t n = 64;
@@ -59,7 +60,7 @@ TEST(MatrixRoot, ErrorOverConditionNumbers) {
     RecordProperty(fmt::format("condition {:.0e} newton_schulz", condition), fmt::format("{:.1e}", products));
     fmt::print("condition {:.0e}: relative error {:.1e} by products, {:.1e} by eigen-decomposition\n", condition, products,
                eigen_error);
-    EXPECT_LE(products, 30 * (condition + 10) * kUnit) << condition;
+    EXPECT_LE(products, 2e-5 + 30 * ridged.values[0] / ridged.values[n - 1] * kUnit) << condition;
     EXPECT_LE(eigen_error, 30 * (condition + 10) * kUnit) << condition;
     EXPECT_EQ(run.events.slow_roots, 0);
   }
@@ -67,7 +68,7 @@ TEST(MatrixRoot, ErrorOverConditionNumbers) {
 
 TEST(MatrixRoot, AgreesWithTheReferenceIteration) {
   const Matrix s = conditioned(40, 100), expected = coupled_root(s);
-  EXPECT_LE(norm(roots_of(s).by_products - expected), 1e-5 * norm(expected));
+  EXPECT_LE(norm(roots_of(s).by_products - expected), 30 * 100 * kUnit * norm(expected));
 }
 
 TEST(MatrixRoot, EigenDecompositionTakesOverWhereTheIterationFails) {

@@ -23,15 +23,15 @@ void expect_muon(MuonOptions options, ShapeOf shape) {
       << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " " << options.nesterov;
 }
 
-TEST(Agreement, Muon) {
-  for (const ShapeOf shape : kShapes) {
-    for (const char* set : {"jordan", "polar_express"}) {
-      for (const MuonScale scale : {MuonScale::match_rms, MuonScale::spectral}) {
-        expect_muon({.nesterov = true, .scale = scale, .set = &newton_schulz_set(set)}, shape);
-      }
+class OfShape : public testing::TestWithParam<ShapeOf> {};
+
+TEST_P(OfShape, Muon) {
+  for (const char* set : {"jordan", "polar_express"}) {
+    for (const MuonScale scale : {MuonScale::match_rms, MuonScale::spectral}) {
+      expect_muon({.nesterov = true, .scale = scale, .set = &newton_schulz_set(set)}, GetParam());
     }
-    expect_muon({.nesterov = false, .set = &newton_schulz_set("jordan")}, shape);
   }
+  expect_muon({.nesterov = false, .set = &newton_schulz_set("jordan")}, GetParam());
 }
 TEST(Agreement, MuonLarge) {
   expect_muon({.set = &newton_schulz_set("jordan")}, {128, 512});
@@ -48,19 +48,14 @@ void expect_kl(KlShampooOptions options, ShapeOf shape, int steps = 50) {
   EXPECT_EQ(kl.events().failed + kl.events().retried + kl.events().slow_roots, 0);
 }
 
-TEST(Agreement, KlShampoo) {
-  for (const ShapeOf shape : kShapes) {
-    expect_kl({}, shape);
-    expect_kl({.eps = 1e-2}, shape);
-    expect_kl({.init = Init::constant}, shape);
-  }
+TEST_P(OfShape, KlShampoo) {
+  expect_kl({}, GetParam());
+  expect_kl({.eps = 1e-2}, GetParam());
+  expect_kl({.init = Init::constant}, GetParam());
 }
-// The coupled iteration's own rounding grows with the condition of the factors: 1e-4 in fp32 up to some 1e4
-// (docs/optimizers.md). The factor of a side of 192 that gets 48 directions a step passes that after 20 steps.
-TEST(Agreement, KlShampooByNewtonSchulzRoots) {
-  for (const ShapeOf shape : kShapes) {
-    expect_kl({.root = Root::newton_schulz}, shape, std::max(shape.rows, shape.cols) > 100 ? 12 : 50);
-  }
+// The reference takes four roots of both factors at every step: fewer of them where a side is large.
+TEST_P(OfShape, KlShampooByNewtonSchulzRoots) {
+  expect_kl({.root = Root::newton_schulz}, GetParam(), std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
 }
 TEST(Agreement, KlShampooLarge) {
   expect_kl({}, {128, 512}, 22);  // two refreshes
@@ -90,36 +85,35 @@ void expect_pro(ProKlShampooOptions options, ShapeOf shape, int steps = 50) {
   EXPECT_EQ(pro.events().failed + pro.events().retried + pro.events().slow_roots, 0);
 }
 
-class Pro : public testing::TestWithParam<ShapeOf> {};
-TEST_P(Pro, Defaults) {
+TEST_P(OfShape, ProDefaults) {
   for (int64_t rank : {16, 1}) expect_pro({.rank = rank}, GetParam());
 }
-TEST_P(Pro, Orientation) {
+TEST_P(OfShape, ProOrientation) {
   expect_pro({.rank = 16, .orientation = Orientation::input}, GetParam());
 }
-TEST_P(Pro, Complements) {
+TEST_P(OfShape, ProComplements) {
   expect_pro({.rank = 16, .complement = Complement::polar}, GetParam());
   expect_pro({.rank = 16, .complement = Complement::isotropic}, GetParam());
 }
-TEST_P(Pro, ComplementScales) {
+TEST_P(OfShape, ProComplementScales) {
   expect_pro({.rank = 16, .scale = ComplementScale::graft}, GetParam());
   expect_pro({.rank = 16, .complement = Complement::polar, .scale = ComplementScale::graft}, GetParam());
   expect_pro({.rank = 16, .scale = ComplementScale::fixed, .complement_factor = 0.3}, GetParam());
 }
-TEST_P(Pro, Trackers) {
+TEST_P(OfShape, ProTrackers) {
   expect_pro({.rank = 16, .tracker_every = 7}, GetParam());
   expect_pro({.rank = 16, .tracker = Tracker::accumulate, .tracker_every = 10}, GetParam());
 }
-TEST_P(Pro, NewtonSchulzRoot) {
+TEST_P(OfShape, ProNewtonSchulzRoot) {
   expect_pro({.root = Root::newton_schulz, .rank = 16}, GetParam());
   expect_pro({.root = Root::newton_schulz, .rank = 16, .tracker = Tracker::accumulate, .tracker_every = 5}, GetParam());
 }
-TEST_P(Pro, RanksAtTheEnds) {
+TEST_P(OfShape, ProRanksAtTheEnds) {
   expect_pro({.rank = 0}, GetParam());
   // The reference decomposes a whole factor at every step: fewer of them where that is large.
   expect_pro({.rank = 1000}, GetParam(), std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
 }
-INSTANTIATE_TEST_SUITE_P(Agreement, Pro, testing::ValuesIn(kShapes), [](const auto& param) {
+INSTANTIATE_TEST_SUITE_P(Agreement, OfShape, testing::ValuesIn(kShapes), [](const auto& param) {
   return std::to_string(param.param.rows) + "x" + std::to_string(param.param.cols);
 });
 TEST(Agreement, ProLarge) {

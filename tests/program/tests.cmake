@@ -9,6 +9,7 @@ kiln_python_test(program/command_line.py)
 kiln_python_test(data/corpus_test.py)
 kiln_python_test(program/determinism.py TIMEOUT 240)
 kiln_python_test(program/replay.py)
+kiln_python_test(mutation/optimizers.py TIMEOUT 20000 LABELS nightly)
 kiln_python_test(program/kill_resume.py ARGS 20 1 TIMEOUT 240)
 kiln_python_test(program/kill_resume.py NAME program/kill_resume_many ARGS 500 2 TIMEOUT 5000 LABELS nightly)
 if(NOT KILN_SANITIZE)  # sanitizers bring allocators of their own
