@@ -82,7 +82,8 @@ class Replay {
       const std::string name = full.substr(0, full.size() - kParam.size());
       const Shape& shape = file_.tensor(full).shape;
       if (shape.empty() || shape.size() > 2 || element_count(shape) == 0) {
-        fail(fmt::format("{} has the shape \"{}\"", full, to_string(shape)), "parameters are vectors or matrices");
+        fail(fmt::format("{} has the shape \"{}\"", full, to_string(shape)),
+             "parameters are vectors or matrices");
       }
       table.add(name, shape, shape.size() == 2 ? ParameterKind::matrix : ParameterKind::norm);
       int64_t steps = 0;
@@ -97,7 +98,8 @@ class Replay {
     if (steps_ == 0) fail("there are no gradients", "name them NAME.grad.000001, NAME.grad.000002, ...");
     const size_t known = table.all().size() * static_cast<size_t>(1 + steps_);
     if (file_.names().size() != known) {
-      fail(fmt::format("holds {} tensors, of which {} are parameters and their gradients", file_.names().size(), known),
+      fail(fmt::format("holds {} tensors, of which {} are parameters and their gradients",
+                       file_.names().size(), known),
            "names are NAME.param and NAME.grad.000001, ...; are numbers missing in between?");
     }
     return table;
@@ -106,7 +108,8 @@ class Replay {
   void copy(const std::string& name, const Parameter& p, float* to) const {
     const TensorView& view = file_.tensor(name);
     if (view.type != TensorType::f32 || view.shape != p.shape) {
-      fail(fmt::format("{} is {} {}, expected F32 {}", name, name_of(view.type), to_string(view.shape), to_string(p.shape)),
+      fail(fmt::format("{} is {} {}, expected F32 {}", name, name_of(view.type), to_string(view.shape),
+                       to_string(p.shape)),
            "gradients have the shape of their parameter");
     }
     std::memcpy(to, view.bytes.data(), view.bytes.size());
@@ -117,7 +120,8 @@ class Replay {
     const size_t count = table_.all().size();
     for (size_t i = 0; i < history.size(); i++) {
       const Parameter& p = table_.all()[i % count];
-      tensors.push_back({fmt::format("{}.param.{:06}", p.name, i / count + 1), TensorType::f32, p.shape, history[i].data()});
+      tensors.push_back({fmt::format("{}.param.{:06}", p.name, i / count + 1), TensorType::f32, p.shape,
+                         history[i].data()});
     }
     for (const optim::StateTensor& s : optimizers_.state_tensors()) {
       tensors.push_back({s.name, TensorType::f32, {s.rows, s.cols}, s.data});
@@ -141,10 +145,11 @@ class Replay {
 
 }  // namespace
 
-ReplayResult replay(const config::Optimizer& optimizer, const config::DeviceOptions& device, const fs::path& tensors,
-                    const fs::path& output, bool overwrite) {
+ReplayResult replay(const config::Optimizer& optimizer, const config::DeviceOptions& device,
+                    const fs::path& tensors, const fs::path& output, bool overwrite) {
   if (fs::exists(output) && !overwrite) {
-    throw Error(ExitCode::usage, fmt::format("{} exists already", output.string()), "--overwrite replaces it");
+    throw Error(ExitCode::usage, fmt::format("{} exists already", output.string()),
+                "--overwrite replaces it");
   }
   Replay run(optimizer, device, tensors);
   return run.run(output);

@@ -11,7 +11,8 @@ using kernels::Along;
 // `count` matrices of their own guarded buffers, and the table of pointers to them.
 struct Stack {
   Stack(int64_t count, int64_t elements, const char* name, double deviation = 1) {
-    for (int64_t k = 0; k < count; k++) buffers.push_back(normal(elements, (name + std::to_string(k)).c_str(), deviation));
+    for (int64_t k = 0; k < count; k++)
+      buffers.push_back(normal(elements, (name + std::to_string(k)).c_str(), deviation));
     for (auto& b : buffers) pointers.push_back(b.data());
   }
   Stack(const Stack& other) : buffers(other.buffers) {
@@ -25,8 +26,8 @@ struct Stack {
 struct ProductCase {
   int64_t M, N, K;
 };
-constexpr ProductCase kProducts[] = {{1, 1, 1}, {3, 5, 7}, {64, 64, 64}, {33, 100, 17}, {257, 130, 65}, {300, 600, 33},
-                                     {5, 4, 0}, {129, 70, 1100}};
+constexpr ProductCase kProducts[] = {{1, 1, 1},      {3, 5, 7},      {64, 64, 64}, {33, 100, 17},
+                                     {257, 130, 65}, {300, 600, 33}, {5, 4, 0},    {129, 70, 1100}};
 
 double bf16(double x) {
   const auto f = static_cast<float>(x);
@@ -39,7 +40,8 @@ double bf16(double x) {
 }
 
 void expect_product(Isa isa, const ProductCase& c, bool ta, bool tb, bool with_add, DType dtype) {
-  SCOPED_TRACE(fmt::format("{} {} x {} x {} {}{}{} {}", name_of(isa), c.M, c.N, c.K, ta, tb, with_add, name_of(dtype)));
+  SCOPED_TRACE(fmt::format("{} {} x {} x {} {}{}{} {}", name_of(isa), c.M, c.N, c.K, ta, tb, with_add,
+                           name_of(dtype)));
   Runner runner(isa, 2);
   const int64_t lda = (ta ? c.M : c.K) + 3, ldb = (tb ? c.K : c.N) + 1;
   Stack a(2, (ta ? c.K : c.M) * lda, "a"), b(2, (tb ? c.N : c.K) * ldb, "b"), add(2, c.M * c.N, "add"),
@@ -76,9 +78,8 @@ void expect_product(Isa isa, const ProductCase& c, bool ta, bool tb, bool with_a
       }
     }
     // Products, their sum in any order, both factors, and the last sum.
-    expect_close("out", out.buffers[k], expected, [&](int64_t i) {
-      return (sum_error(c.K) + 5 * kUnit) * magnitude[static_cast<size_t>(i)];
-    });
+    expect_close("out", out.buffers[k], expected,
+                 [&](int64_t i) { return (sum_error(c.K) + 5 * kUnit) * magnitude[static_cast<size_t>(i)]; });
   }
 }
 
@@ -96,7 +97,8 @@ TEST(MatrixProduct, RoundsFactorsToBf16) {
   if (!kernels::has_bf16_products(cpu_device(1))) GTEST_SKIP() << "this processor has no AMX";
   for (const ProductCase& c : kProducts) {
     for (const bool tb : {false, true}) {
-      for (const bool with_add : {false, true}) expect_product(Isa::avx512, c, false, tb, with_add, DType::bf16);
+      for (const bool with_add : {false, true})
+        expect_product(Isa::avx512, c, false, tb, with_add, DType::bf16);
     }
   }
 }
@@ -105,7 +107,8 @@ TEST(MatrixProduct, RoundsFactorsToBf16) {
 TEST(MatrixProduct, SymmetricResults) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     if (dtype == DType::bf16 && !kernels::has_bf16_products(cpu_device(1))) continue;
-    for (const auto& [n, K] : {std::pair<int64_t, int64_t>{1, 3}, {33, 7}, {129, 40}, {300, 1030}, {600, 20}}) {
+    for (const auto& [n, K] :
+         {std::pair<int64_t, int64_t>{1, 3}, {33, 7}, {129, 40}, {300, 1030}, {600, 20}}) {
       Runner runner(best_isa(), 2);
       Stack a(2, n * K, "a"), add(2, n * n, "add"), half(2, n * n, "half"), whole(half);
       for (auto& m : add.buffers) {
@@ -135,8 +138,10 @@ TEST(MatrixProduct, SymmetricResults) {
           for (int64_t j = 0; j < n; j++) {
             ASSERT_EQ(half.buffers[k][i * n + j], half.buffers[k][j * n + i]) << i << " " << j;
             double size = std::fabs(add.buffers[k][i * n + j]);
-            for (int64_t l = 0; l < K; l++) size += 2 * std::fabs(a.buffers[k][i * K + l] * a.buffers[k][j * K + l]);
-            ASSERT_NEAR(half.buffers[k][i * n + j], whole.buffers[k][i * n + j], (2 * sum_error(K) + 8 * kUnit) * size);
+            for (int64_t l = 0; l < K; l++)
+              size += 2 * std::fabs(a.buffers[k][i * K + l] * a.buffers[k][j * K + l]);
+            ASSERT_NEAR(half.buffers[k][i * n + j], whole.buffers[k][i * n + j],
+                        (2 * sum_error(K) + 8 * kUnit) * size);
           }
         }
       }
@@ -184,7 +189,8 @@ TEST(MatrixCombine, AddsScalesAndTransposes) {
 }
 
 // q^T q = I and q spans a, for Householder and Cholesky QR, well and badly conditioned.
-void expect_orthonormal(const float* q, const std::vector<double>& a, int64_t rows, int64_t cols, double tolerance) {
+void expect_orthonormal(const float* q, const std::vector<double>& a, int64_t rows, int64_t cols,
+                        double tolerance) {
   for (int64_t i = 0; i < cols; i++) {
     for (int64_t j = 0; j <= i; j++) {
       double dot = 0;
@@ -208,7 +214,8 @@ void expect_orthonormal(const float* q, const std::vector<double>& a, int64_t ro
 }
 
 TEST(MatrixQr, IsOrthonormalAndSpansItsMatrix) {
-  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {7, 7}, {100, 33}, {129, 128}, {300, 16}}) {
+  for (const auto& [rows, cols] :
+       {std::pair<int64_t, int64_t>{1, 1}, {7, 7}, {100, 33}, {129, 128}, {300, 16}}) {
     for (const double grading : {1.0, 1e-5}) {  // size of the last column against the first
       for (const bool cholesky : {false, true}) {
         SCOPED_TRACE(fmt::format("{} x {} grading {} cholesky {}", rows, cols, grading, cholesky));
@@ -248,7 +255,8 @@ TEST(MatrixQr, RetriesInFp64AndKeepsTheOldOnFailure) {
     int32_t status[2] = {};
     Runner runner(best_isa(), 2);
     if (cholesky) {
-      runner.run(kernels::matrix_orthonormalise, kernels::MatrixOrthonormalise{q.table(), a.table(), 2, 20, 6, status});
+      runner.run(kernels::matrix_orthonormalise,
+                 kernels::MatrixOrthonormalise{q.table(), a.table(), 2, 20, 6, status});
     } else {
       runner.run(kernels::matrix_qr, kernels::MatrixQr{q.table(), a.table(), 2, 20, 6, status});
     }
@@ -266,7 +274,8 @@ TEST(MatrixEigen, DecomposesAndSurvivesWhatIsNotFinite) {
       for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j <= i; j++) {
           double dot = 0;
-          for (int64_t l = 0; l < n; l++) dot += static_cast<double>(half.buffers[k][i * n + l]) * half.buffers[k][j * n + l];
+          for (int64_t l = 0; l < n; l++)
+            dot += static_cast<double>(half.buffers[k][i * n + l]) * half.buffers[k][j * n + l];
           s.buffers[k][i * n + j] = s.buffers[k][j * n + i] = static_cast<float>(dot);
         }
       }
@@ -274,7 +283,8 @@ TEST(MatrixEigen, DecomposesAndSurvivesWhatIsNotFinite) {
     s.buffers[1][0] = INFINITY;
     int32_t status[2] = {};
     Runner runner(best_isa(), 2);
-    runner.run(kernels::matrix_eigen, kernels::MatrixEigen{vectors.table(), values.table(), s.table(), 2, n, status});
+    runner.run(kernels::matrix_eigen,
+               kernels::MatrixEigen{vectors.table(), values.table(), s.table(), 2, n, status});
     EXPECT_EQ(status[0], kernels::kFactorised);
     EXPECT_EQ(status[1], kernels::kFailed);
     double norm = 0, error = 0;
@@ -286,7 +296,8 @@ TEST(MatrixEigen, DecomposesAndSurvivesWhatIsNotFinite) {
       for (int64_t j = 0; j < n; j++) {
         double sum = 0;
         for (int64_t l = 0; l < n; l++) {
-          sum += static_cast<double>(vectors.buffers[0][l * n + i]) * values.buffers[0][l] * vectors.buffers[0][l * n + j];
+          sum += static_cast<double>(vectors.buffers[0][l * n + i]) * values.buffers[0][l] *
+                 vectors.buffers[0][l * n + j];
         }
         norm += std::pow(s.buffers[0][i * n + j], 2);
         error += std::pow(sum - s.buffers[0][i * n + j], 2);
@@ -308,7 +319,8 @@ TEST(MatrixScale, RaisesFlooredEigenvalues) {
           v[2] = 0;
         }
         Runner runner(isa, 2);
-        runner.run(kernels::matrix_scale, kernels::MatrixScale{out.table(), x.table(), l.table(), 2, rows, cols, along, power});
+        runner.run(kernels::matrix_scale,
+                   kernels::MatrixScale{out.table(), x.table(), l.table(), 2, rows, cols, along, power});
         for (size_t k = 0; k < 2; k++) {
           double mean = 0;
           for (float v : l.buffers[k]) mean += v / static_cast<double>(n);

@@ -1,4 +1,5 @@
-// Zero first gradients, rank-deficient gradients, ranks above sizes, failed factorisations, one call per shape.
+// Zero first gradients, rank-deficient gradients, ranks above sizes, failed factorisations, one call per
+// shape.
 #include "optim/kl_shampoo.h"
 #include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
@@ -51,8 +52,9 @@ std::vector<double> coarse(int64_t n, uint64_t stream, double unit) {
   return x;
 }
 
-// Gradients of rank 4, to the bit, for 1000 steps: the update must stay in their row space. Without floors, rounding outside of it is
-// amplified to most of the update's energy (81 % for KL-Shampoo in a prototype, .16 % with them).
+// Gradients of rank 4, to the bit, for 1000 steps: the update must stay in their row space. Without floors,
+// rounding outside of it is amplified to most of the update's energy (81 % for KL-Shampoo in a prototype, .16
+// % with them).
 TEST(EdgeCases, RankDeficientGradientsStayInTheirSpace) {
   const Matrix right(4, 40, coarse(160, 5, 0.125));
   const Matrix basis = reference::qr(reference::transpose(right));

@@ -42,8 +42,8 @@ TEST(Identity, FullRankIsKlShampoo) {
   }
 }
 
-// 2. At r = 0 with `polar` the direction is Newton-Schulz of Muon's momentum without Nesterov; with `isotropic` one-sided
-// whitening.
+// 2. At r = 0 with `polar` the direction is Newton-Schulz of Muon's momentum without Nesterov; with
+// `isotropic` one-sided whitening.
 TEST(Identity, RankZeroIsMuonOrOneSidedWhitening) {
   optim::ProKlShampoo pro({.b1 = 0.95,
                            .rank = 0,
@@ -74,7 +74,8 @@ TEST(Identity, RankZeroIsMuonOrOneSidedWhitening) {
   for (uint64_t t = 1; t <= 5; t++) one_sided.step(v, gradient(10, 20, t));
   const auto before = one_sided.roots();
   const Matrix direction = one_sided.direction(before);
-  const Matrix expected = 1 / std::sqrt(one_sided.mu) * (power(one_sided.qa, one_sided.la, -0.5) * one_sided.m);
+  const Matrix expected =
+      1 / std::sqrt(one_sided.mu) * (power(one_sided.qa, one_sided.la, -0.5) * one_sided.m);
   EXPECT_LE(norm(direction - expected), 1e-12 * norm(expected));
 }
 
@@ -92,7 +93,8 @@ TEST(Identity, PolarFactorIsWhitening) {
   const auto right = eigen(transpose(outside) * power(left.vectors, left.values, -1) * outside);
   ASSERT_EQ(std::min(m, n - r), m);
   const Matrix leading = columns(right.vectors, m);
-  const Matrix root = power(leading, std::vector<double>(right.values.begin(), right.values.begin() + 7), -0.5);
+  const Matrix root =
+      power(leading, std::vector<double>(right.values.begin(), right.values.begin() + 7), -0.5);
   EXPECT_LE(norm(polar - x * root), 1e-12 * norm(polar));
 
   const Matrix b = noise(4, 9, 4), s = b * transpose(b);
@@ -106,8 +108,8 @@ TEST(Identity, PolarFactorIsWhitening) {
 }
 
 // 4. With S = U^T C U and mu the tail's arithmetic mean, the KL divergence exceeds that of R = C by
-// m(n-r)/2 log(AM/GM) of the discarded eigenvalues. The divergence of N(0, S_a (x) C) from N(0, S_a (x) R), evaluated on
-// the whole mn x mn covariances: half of tr(B^-1 A) - mn + log det B - log det A.
+// m(n-r)/2 log(AM/GM) of the discarded eigenvalues. The divergence of N(0, S_a (x) C) from N(0, S_a (x) R),
+// evaluated on the whole mn x mn covariances: half of tr(B^-1 A) - mn + log det B - log det A.
 TEST(Identity, PriceOfTheRestriction) {
   const size_t m = 4, n = 11, r = 3;
   const Matrix q = qr(noise(11, 11, 1)), h = noise(4, 9, 2), sa = h * transpose(h);
@@ -133,9 +135,9 @@ TEST(Identity, PriceOfTheRestriction) {
   };
   const Matrix a = kronecker(c);
   const auto spectrum_a = eigen(a), spectrum_b = eigen(kronecker(model));
-  const double divergence = 0.5 * (trace(power(spectrum_b.vectors, spectrum_b.values, -1) * a) -
-                                   static_cast<double>(m * n) + log_determinant(spectrum_b.values) -
-                                   log_determinant(spectrum_a.values));
+  const double divergence =
+      0.5 * (trace(power(spectrum_b.vectors, spectrum_b.values, -1) * a) - static_cast<double>(m * n) +
+             log_determinant(spectrum_b.values) - log_determinant(spectrum_a.values));
   EXPECT_NEAR(divergence, 0.5 * static_cast<double>(m * (n - r)) * (std::log(mean) - logs), 1e-10);
 }
 
@@ -250,7 +252,8 @@ TEST(Identity, NewtonSchulzSingularValues) {
     // Odd polynomials act on each singular value by itself: a diagonal matrix shows them.
     const size_t n = 48;
     Matrix x(n, n);
-    for (size_t i = 0; i < n; i++) x(i, i) = std::pow(2e-3, static_cast<double>(i) / static_cast<double>(n - 1));
+    for (size_t i = 0; i < n; i++)
+      x(i, i) = std::pow(2e-3, static_cast<double>(i) / static_cast<double>(n - 1));
     const double size = norm(x);
     const Matrix out = newton_schulz(x, c.set);
     double low = 9, high = 0;

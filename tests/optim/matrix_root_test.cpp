@@ -34,7 +34,8 @@ RootRun roots_of(const Matrix& s) {
 Matrix conditioned(size_t n, double condition) {
   const Matrix q = qr(Matrix(n, n, normals(static_cast<int64_t>(n * n), 3)));
   std::vector<double> l;
-  for (size_t i = 0; i < n; i++) l.push_back(std::pow(condition, -static_cast<double>(i) / static_cast<double>(n - 1)));
+  for (size_t i = 0; i < n; i++)
+    l.push_back(std::pow(condition, -static_cast<double>(i) / static_cast<double>(n - 1)));
   Matrix s = power(q, l, 1);
   for (double& v : s.x) v = static_cast<float>(v);
   for (size_t i = 0; i < n; i++) {
@@ -43,9 +44,9 @@ Matrix conditioned(size_t n, double condition) {
   return s;
 }
 
-// The ridge, 1e-6 of the mean eigenvalue, is part of what Newton-Schulz promises, and ten steps leave 2e-5 in exact
-// arithmetic. Rounding comes on top: each of some thirty products adds u, amplified by up to the condition number of s
-// with its ridge. The eigen-decomposition's is that of s itself, amplified likewise.
+// The ridge, 1e-6 of the mean eigenvalue, is part of what Newton-Schulz promises, and ten steps leave 2e-5 in
+// exact arithmetic. Rounding comes on top: each of some thirty products adds u, amplified by up to the
+// condition number of s with its ridge. The eigen-decomposition's is that of s itself, amplified likewise.
 TEST(MatrixRoot, ErrorOverConditionNumbers) {
   for (const double condition : {1.0, 1e2, 1e3, 1e4, 1e5, 1e6}) {
     const size_t n = 64;
@@ -58,8 +59,8 @@ TEST(MatrixRoot, ErrorOverConditionNumbers) {
     const double products = norm(run.by_products - expected) / norm(expected);
     const double eigen_error = norm(run.by_eigen - exact) / norm(exact);
     RecordProperty(fmt::format("condition {:.0e} newton_schulz", condition), fmt::format("{:.1e}", products));
-    fmt::print("condition {:.0e}: relative error {:.1e} by products, {:.1e} by eigen-decomposition\n", condition, products,
-               eigen_error);
+    fmt::print("condition {:.0e}: relative error {:.1e} by products, {:.1e} by eigen-decomposition\n",
+               condition, products, eigen_error);
     EXPECT_LE(products, 2e-5 + 30 * ridged.values[0] / ridged.values[n - 1] * kUnit) << condition;
     EXPECT_LE(eigen_error, 30 * (condition + 10) * kUnit) << condition;
     EXPECT_EQ(run.events.slow_roots, 0);

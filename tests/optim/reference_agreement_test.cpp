@@ -1,6 +1,5 @@
-// Each matrix optimizer, fifty steps in fp32, against its fp64 reference: relative error of the movement below 1e-4,
-// for every option. The options' defaults and the reference's were written
-// down separately.
+// Each matrix optimizer, fifty steps in fp32, against its fp64 reference: relative error of the movement
+// below 1e-4, for every option. The options' defaults and the reference's were written down separately.
 #include "optim/kl_shampoo.h"
 #include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
@@ -20,7 +19,8 @@ void expect_muon(MuonOptions options, ShapeOf shape) {
   expected.set = options.set->name;
   Muon muon(options);
   EXPECT_LE(error_after(muon, expected, shape.rows, shape.cols), kTolerance)
-      << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " " << options.nesterov;
+      << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " "
+      << options.nesterov;
 }
 
 class OfShape : public testing::TestWithParam<ShapeOf> {};
@@ -44,7 +44,8 @@ void expect_kl(KlShampooOptions options, ShapeOf shape, int steps = 50) {
   expected.init = options.init == Init::gradient ? "gradient" : "constant";
   KlShampoo kl(options);
   EXPECT_LE(error_after(kl, expected, shape.rows, shape.cols, steps), kTolerance)
-      << shape.rows << " x " << shape.cols << " " << expected.root << " " << expected.init << " eps " << options.eps;
+      << shape.rows << " x " << shape.cols << " " << expected.root << " " << expected.init << " eps "
+      << options.eps;
   EXPECT_EQ(kl.events().failed + kl.events().retried + kl.events().slow_roots, 0);
 }
 
@@ -55,7 +56,8 @@ TEST_P(OfShape, KlShampoo) {
 }
 // The reference takes four roots of both factors at every step: fewer of them where a side is large.
 TEST_P(OfShape, KlShampooByNewtonSchulzRoots) {
-  expect_kl({.root = Root::newton_schulz}, GetParam(), std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
+  expect_kl({.root = Root::newton_schulz}, GetParam(),
+            std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
 }
 TEST(Agreement, KlShampooLarge) {
   expect_kl({}, {128, 512}, 22);  // two refreshes
@@ -106,7 +108,8 @@ TEST_P(OfShape, ProTrackers) {
 }
 TEST_P(OfShape, ProNewtonSchulzRoot) {
   expect_pro({.root = Root::newton_schulz, .rank = 16}, GetParam());
-  expect_pro({.root = Root::newton_schulz, .rank = 16, .tracker = Tracker::accumulate, .tracker_every = 5}, GetParam());
+  expect_pro({.root = Root::newton_schulz, .rank = 16, .tracker = Tracker::accumulate, .tracker_every = 5},
+             GetParam());
 }
 TEST_P(OfShape, ProRanksAtTheEnds) {
   expect_pro({.rank = 0}, GetParam());
