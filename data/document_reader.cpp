@@ -122,9 +122,12 @@ size_t piece_bytes(std::string_view text, size_t limit, bool ended) {
 // nlohmann/json's sentence without "[json.exception...] parse error at line 1, column 5: " in front of it and
 // without "; last read: ...", which may be the whole document.
 std::string reason(std::string_view what) {
-  const size_t column = what.find("column ");
-  const size_t colon = column == std::string_view::npos ? column : what.find(": ", column);
-  if (colon != std::string_view::npos) what.remove_prefix(colon + 2);
+  const auto drop = [&](std::string_view front, std::string_view up_to) {
+    const size_t end = what.starts_with(front) ? what.find(up_to) : std::string_view::npos;
+    if (end != std::string_view::npos) what.remove_prefix(end + up_to.size());
+  };
+  drop("[json.exception", "] ");
+  drop("parse error at", ": ");
   return std::string(what.substr(0, what.find("; last read:")));
 }
 

@@ -40,27 +40,32 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
   const int64_t temporaries =
       (3 * batch.rows * batch.cols + larger * larger) * static_cast<int64_t>(sizeof(float));
   // Matrices that step go first: those that are seeded now do not.
-  for_slices(context, batch, temporaries, [&](int64_t k) { return seeding.ready(k); }, [&](const Slice& s) {
-    average(context, s, info);
-    if (options_.root == Root::newton_schulz) {
-      statistics_by_roots(context, s, info);
-      update_by_roots(context, s, info);
-    } else {
-      update(context, s, info);
-      statistics(context, s, info);
-      if (context.dry_run || info.t % options_.refresh == 0) {
-        refresh(context, s, kSa, kQa, s.rows);
-        refresh(context, s, kSb, kQb, s.cols);
-      }
-    }
-  });
-  for_slices(context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); }, [&](const Slice& s) {
-    Scratch part(context);
-    double* squares = part.take<double>(s.count);
-    kernels::matrix_squares(
-        context, {.out = squares, .x = s.grad, .count = s.count, .rows = s.rows, .cols = s.cols, .ld = s.ld});
-    seed(context, s, squares, info);
-  });
+  for_slices(
+      context, batch, temporaries, [&](int64_t k) { return seeding.ready(k); },
+      [&](const Slice& s) {
+        average(context, s, info);
+        if (options_.root == Root::newton_schulz) {
+          statistics_by_roots(context, s, info);
+          update_by_roots(context, s, info);
+        } else {
+          update(context, s, info);
+          statistics(context, s, info);
+          if (context.dry_run || info.t % options_.refresh == 0) {
+            refresh(context, s, kSa, kQa, s.rows);
+            refresh(context, s, kSb, kQb, s.cols);
+          }
+        }
+      });
+  for_slices(
+      context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); },
+      [&](const Slice& s) {
+        Scratch part(context);
+        double* squares = part.take<double>(s.count);
+        kernels::matrix_squares(
+            context,
+            {.out = squares, .x = s.grad, .count = s.count, .rows = s.rows, .cols = s.cols, .ld = s.ld});
+        seed(context, s, squares, info);
+      });
   if (info.metrics && !context.dry_run) {
     report_times(name(), batch, times_, *info.metrics);
     info.metrics->record("kl-shampoo.failed_factorisations", static_cast<double>(events_.failed));
@@ -145,8 +150,8 @@ void KlShampoo::update(Context& context, const Slice& s, const StepInfo& info) {
   Scratch scratch(context);
   kernels::Matrices left = scratch.matrices(s.count, m * n);
   kernels::Matrices both = scratch.matrices(s.count, m * n);
-  const auto product = [&](kernels::Matrices out, kernels::ConstMatrices a, kernels::ConstMatrices b, int64_t K,
-                           bool a_transposed, bool b_transposed) {
+  const auto product = [&](kernels::Matrices out, kernels::ConstMatrices a, kernels::ConstMatrices b,
+                           int64_t K, bool a_transposed, bool b_transposed) {
     kernels::matrix_product(context, {.out = out,
                                       .a = a,
                                       .b = b,
@@ -171,7 +176,8 @@ void KlShampoo::update(Context& context, const Slice& s, const StepInfo& info) {
   apply(context, s, both, info);
 }
 
-void KlShampoo::apply(Context& context, const Slice& s, kernels::ConstMatrices direction, const StepInfo& info) {
+void KlShampoo::apply(Context& context, const Slice& s, kernels::ConstMatrices direction,
+                      const StepInfo& info) {
   kernels::weight_update(context, {.param = s.param,
                                    .update = direction,
                                    .count = s.count,
@@ -350,8 +356,8 @@ void KlShampoo::update_by_roots(Context& context, const Slice& s, const StepInfo
   kernels::Matrices left = scratch.matrices(s.count, m * n), direction = scratch.matrices(s.count, m * n);
   kernels::matrix_product(
       context, {.out = left, .a = root_a, .b = s.state[kM], .count = s.count, .M = m, .N = n, .K = m});
-  kernels::matrix_product(context,
-                          {.out = direction, .a = left, .b = root_b, .count = s.count, .M = m, .N = n, .K = n});
+  kernels::matrix_product(
+      context, {.out = direction, .a = left, .b = root_b, .count = s.count, .M = m, .N = n, .K = n});
   apply(context, s, direction, info);
 }
 

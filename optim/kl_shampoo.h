@@ -1,8 +1,8 @@
 // KL-Shampoo: Lin, Lowe, Dangel, Eschenhagen, Xu, Grosse, "Understanding and improving Shampoo and SOAP via
 // Kullback-Leibler minimization", arXiv 2509.03378.
 //
-// The factors minimise the KL divergence between zero-mean Gaussians with covariance E[g g^T] and S_a (x) S_b, which
-// couples them: S_a = E[G S_b^-1 G^T]/n, S_b = E[G^T S_a^-1 G]/m, for m x n matrices.
+// The factors minimise the KL divergence between zero-mean Gaussians with covariance E[g g^T] and S_a (x)
+// S_b, which couples them: S_a = E[G S_b^-1 G^T]/n, S_b = E[G^T S_a^-1 G]/m, for m x n matrices.
 #pragma once
 
 #include "optim/matrix_root.h"
@@ -12,7 +12,7 @@
 namespace kiln::optim {
 
 enum class Root : uint8_t {
-  eigenbasis,     // Q l^(-1/2) Q^T with a basis that one power step every `refresh` steps turns after the factor
+  eigenbasis,  // Q l^(-1/2) Q^T with a basis that one power step every `refresh` steps turns after the factor
   newton_schulz,  // from the factor itself, every step, by matrix products alone (Zhang et al. 2026)
 };
 
@@ -29,7 +29,8 @@ struct KlShampooOptions {
   double wd = 0.1;       // decoupled
   int64_t refresh = 10;  // T: steps between two refreshes of the bases
   Root root = Root::eigenbasis;
-  Init init = Init::gradient;  // with Root::newton_schulz only `gradient`: the factors then start as rms(G_1) I
+  Init init =
+      Init::gradient;  // with Root::newton_schulz only `gradient`: the factors then start as rms(G_1) I
 };
 
 // The first gradient that is not zero seeds the statistics and changes nothing else:
@@ -41,9 +42,9 @@ struct KlShampooOptions {
 //   4. K = Q_a^T G Q_b; l_a,i <- b2 l_a,i + (1-b2) mean_j K_ij^2/l_b,j; l_b,j likewise
 //   5. where t is a multiple of `refresh`: Q_a <- qr(S_a Q_a), Q_b <- qr(S_b Q_b)
 //   6. W <- W - lr D; W <- W - lr wd W
-// With Root::newton_schulz: 1; S_a <- b2 S_a + (1-b2)/n (G R_b)(.)^T and S_b <- b2 S_b + (1-b2)/m (R_a G)^T(.) with the
-// roots R = S^(-1/2) of the old factors; D = R_a M R_b with those of the new ones (eps does not enter); 6.
-// State: M; S_a, S_b; Q_a, Q_b; l_a, l_b; with Root::newton_schulz only M, S_a, S_b.
+// With Root::newton_schulz: 1; S_a <- b2 S_a + (1-b2)/n (G R_b)(.)^T and S_b <- b2 S_b + (1-b2)/m (R_a
+// G)^T(.) with the roots R = S^(-1/2) of the old factors; D = R_a M R_b with those of the new ones (eps does
+// not enter); 6. State: M; S_a, S_b; Q_a, Q_b; l_a, l_b; with Root::newton_schulz only M, S_a, S_b.
 class KlShampoo : public Optimizer {
  public:
   explicit KlShampoo(const KlShampooOptions& options);

@@ -22,8 +22,8 @@ struct MuonOptions {
 };
 
 // With G the clipped gradient of an m x n matrix:
-// M <- mu M + (1-mu) G; N = (1-mu) G + mu M, or M without Nesterov; W <- (1 - lr wd) W - lr scale NewtonSchulz(N).
-// State: M.
+// M <- mu M + (1-mu) G; N = (1-mu) G + mu M, or M without Nesterov; W <- (1 - lr wd) W - lr scale
+// NewtonSchulz(N). State: M.
 class Muon : public Optimizer {
  public:
   explicit Muon(const MuonOptions& options) : options_(options) {}

@@ -9,13 +9,15 @@
 namespace kiln::optim {
 namespace {
 
-// Keller Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024): one polynomial that takes
-// singular values from 2e-3 of the norm on into about [0.68, 1.20] in five steps.
-constexpr NewtonSchulzSet kJordan{
-    "jordan",
-    1.0,
-    {{{3.4445, -4.7750, 2.0315}, {3.4445, -4.7750, 2.0315}, {3.4445, -4.7750, 2.0315}, {3.4445, -4.7750, 2.0315},
-      {3.4445, -4.7750, 2.0315}}}};
+// Keller Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024): one polynomial that
+// takes singular values from 2e-3 of the norm on into about [0.68, 1.20] in five steps.
+constexpr NewtonSchulzSet kJordan{"jordan",
+                                  1.0,
+                                  {{{3.4445, -4.7750, 2.0315},
+                                    {3.4445, -4.7750, 2.0315},
+                                    {3.4445, -4.7750, 2.0315},
+                                    {3.4445, -4.7750, 2.0315},
+                                    {3.4445, -4.7750, 2.0315}}}};
 
 // Amsel, Persson, Musco, Gower, "The Polar Express" (arXiv 2505.16932): another polynomial for each step.
 constexpr NewtonSchulzSet kPolarExpress{"polar_express",
@@ -42,7 +44,7 @@ void newton_schulz(Context& context, kernels::Matrices out, kernels::Matrices x,
   const bool tall = rows > cols;
   const int64_t p = std::min(rows, cols), q = std::max(rows, cols);
   Scratch scratch(context);
-  float* const* square = scratch.matrices(count, p * p);   // A
+  float* const* square = scratch.matrices(count, p * p);      // A
   float* const* polynomial = scratch.matrices(count, p * p);  // b A + c A A
   kernels::Matrices from = tall ? scratch.matrices(count, p * q) : x;
   kernels::Matrices to = tall ? x : out;

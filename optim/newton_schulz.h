@@ -19,8 +19,8 @@ struct NewtonSchulzSet {
 // "jordan" or "polar_express".
 const NewtonSchulzSet& newton_schulz_set(std::string_view name);
 
-// Replaces singular values by numbers around 1: out ~ polar(x). x and out are (rows, cols), dense, and distinct; x is
-// overwritten. `factors`: what factors of products are rounded to; sums are fp32.
+// Replaces singular values by numbers around 1: out ~ polar(x). x and out are (rows, cols), dense, and
+// distinct; x is overwritten. `factors`: what factors of products are rounded to; sums are fp32.
 void newton_schulz(Context& context, kernels::Matrices out, kernels::Matrices x, int64_t count, int64_t rows,
                    int64_t cols, const NewtonSchulzSet& set, DType factors);
 

@@ -43,13 +43,23 @@ void multiply(Context& context, const Slice& s, const Product& p) {
 }
 
 // out = x - inside u^T: what lies outside of span(u), where inside = x u.
-void project(Context& context, const Slice& s, Matrices out, ConstMatrices x, ConstMatrices inside, ConstMatrices u,
-             int64_t m, int64_t n, int64_t r) {
+void project(Context& context, const Slice& s, Matrices out, ConstMatrices x, ConstMatrices inside,
+             ConstMatrices u, int64_t m, int64_t n, int64_t r) {
   multiply(context, s,
-           {.out = out, .a = inside, .b = u, .M = m, .N = n, .K = r, .b_transposed = true, .alpha = -1, .add = x, .beta = 1});
+           {.out = out,
+            .a = inside,
+            .b = u,
+            .M = m,
+            .N = n,
+            .K = r,
+            .b_transposed = true,
+            .alpha = -1,
+            .add = x,
+            .beta = 1});
 }
 
-const double* squares(Context& context, Scratch& scratch, const Slice& s, ConstMatrices x, int64_t rows, int64_t cols) {
+const double* squares(Context& context, Scratch& scratch, const Slice& s, ConstMatrices x, int64_t rows,
+                      int64_t cols) {
   double* out = scratch.take<double>(s.count);
   kernels::matrix_squares(context, {.out = out, .x = x, .count = s.count, .rows = rows, .cols = cols});
   return out;
@@ -77,31 +87,35 @@ void ProKlShampoo::step(Context& context, const MatrixBatch& batch, const StepIn
   const Seeding seeding = find_seeded(context, scratch, batch, kSa, m);
   const int64_t temporaries = (4 * m * n + 3 * m * m + 4 * n * r) * static_cast<int64_t>(sizeof(float));
   // Matrices that step go first: those that are seeded now do not.
-  for_slices(context, batch, temporaries, [&](int64_t k) { return seeding.ready(k); }, [&](const Slice& s) {
-    average(context, s, info);
-    if (options_.root == Root::eigenbasis) {
-      Scratch part(context);
-      const Roots old = roots(context, part, s);
-      update(context, s, old, info);
-      statistics(context, s, old, info);
-      if (context.dry_run || info.t % options_.refresh == 0) refresh(context, s);
-    } else {
-      {
-        Scratch part(context);
-        statistics(context, s, roots(context, part, s), info);
-      }
-      Scratch part(context);
-      update(context, s, roots(context, part, s), info);
-    }
-    if (info.metrics && !context.dry_run) report(context, s, *info.metrics);
-  });
-  for_slices(context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); },
-             [&](const Slice& s) { seed(context, s, info); });
+  for_slices(
+      context, batch, temporaries, [&](int64_t k) { return seeding.ready(k); },
+      [&](const Slice& s) {
+        average(context, s, info);
+        if (options_.root == Root::eigenbasis) {
+          Scratch part(context);
+          const Roots old = roots(context, part, s);
+          update(context, s, old, info);
+          statistics(context, s, old, info);
+          if (context.dry_run || info.t % options_.refresh == 0) refresh(context, s);
+        } else {
+          {
+            Scratch part(context);
+            statistics(context, s, roots(context, part, s), info);
+          }
+          Scratch part(context);
+          update(context, s, roots(context, part, s), info);
+        }
+        if (info.metrics && !context.dry_run) report(context, s, *info.metrics);
+      });
+  for_slices(
+      context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); },
+      [&](const Slice& s) { seed(context, s, info); });
   if (info.metrics && !context.dry_run) {
     report_times(name(), batch, times_, *info.metrics);
     info.metrics->record("pro-kl-shampoo.failed_factorisations", static_cast<double>(events_.failed));
     info.metrics->record("pro-kl-shampoo.slow_roots", static_cast<double>(events_.slow_roots));
-    info.metrics->record("pro-kl-shampoo.skipped_complements", static_cast<double>(events_.skipped_complements));
+    info.metrics->record("pro-kl-shampoo.skipped_complements",
+                         static_cast<double>(events_.skipped_complements));
   }
 }
 
@@ -126,7 +140,8 @@ void ProKlShampoo::seed(Context& context, const Slice& s, const StepInfo& info) 
   oriented(context, s, gradient, s.grad, s.ld, info.gradient_scale);
   const double* sum = squares(context, scratch, s, gradient, m, n);
   const double rms = 1 / std::sqrt(static_cast<double>(m * n));  // times the root of `sum`
-  const auto fill = [&](size_t state, int64_t rows, int64_t cols, double alpha, const double* value, bool diagonal) {
+  const auto fill = [&](size_t state, int64_t rows, int64_t cols, double alpha, const double* value,
+                        bool diagonal) {
     kernels::matrix_fill(context, {.out = s.state[state],
                                    .count = s.count,
                                    .rows = rows,
@@ -155,7 +170,8 @@ void ProKlShampoo::seed(Context& context, const Slice& s, const StepInfo& info) 
                                 .status = status});
   events_.count(context, status, s.count);
   if (options_.tracker == Tracker::accumulate) {
-    multiply(context, s, {.out = s.state[sum_index()], .a = s.state[kU], .b = s.state[kS], .M = n, .N = r, .K = r});
+    multiply(context, s,
+             {.out = s.state[sum_index()], .a = s.state[kU], .b = s.state[kS], .M = n, .N = r, .K = r});
   }
 }
 
@@ -204,7 +220,13 @@ void ProKlShampoo::update(Context& context, const Slice& s, const Roots& roots, 
   {
     const Stopwatch watch(times_.update);
     multiply(context, s,
-             {.out = whitened, .a = roots.left, .b = s.state[kM], .M = m, .N = n, .K = m, .b_transposed = transposed});
+             {.out = whitened,
+              .a = roots.left,
+              .b = s.state[kM],
+              .M = m,
+              .N = n,
+              .K = m,
+              .b_transposed = transposed});
     multiply(context, s, {.out = inside, .a = whitened, .b = s.state[kU], .M = m, .N = r, .K = n});
     multiply(context, s, {.out = scaled, .a = inside, .b = roots.core, .M = m, .N = r, .K = r});
     multiply(context, s,
@@ -258,16 +280,15 @@ void ProKlShampoo::add_complement(Context& context, const Slice& s, const Roots&
   const double matched = std::sqrt((1 - options_.b1) / (1 + options_.b1));
   const bool fixed = options_.scale == ComplementScale::fixed;
   double* scale = scratch.take<double>(s.count);
-  kernels::pro_complement_scale(
-      context,
-      {.out = scale,
-       .whole = whole,
-       .complement = outside,
-       .orthogonal = length,
-       .tail_root = roots.tail,
-       .count = s.count,
-       .graft = options_.scale == ComplementScale::graft || options_.complement == Complement::isotropic,
-       .factor = (fixed ? options_.complement_factor : matched) * size});
+  kernels::pro_complement_scale(context, {.out = scale,
+                                          .whole = whole,
+                                          .complement = outside,
+                                          .orthogonal = length,
+                                          .tail_root = roots.tail,
+                                          .count = s.count,
+                                          .graft = options_.scale == ComplementScale::graft ||
+                                                   options_.complement == Complement::isotropic,
+                                          .factor = (fixed ? options_.complement_factor : matched) * size});
   for (int64_t k = 0; !context.dry_run && k < s.count; k++) events_.skipped_complements += scale[k] == 0;
   kernels::matrix_combine(context, {.out = direction,
                                     .x = complement,
@@ -290,13 +311,19 @@ void ProKlShampoo::statistics(Context& context, const Slice& s, const Roots& roo
   oriented(context, s, gradient, s.grad, s.ld, info.gradient_scale);
   const bool basis = options_.root == Root::eigenbasis;
   multiply(context, s,
-           {.out = whitened, .a = basis ? s.state[kQa] : roots.left, .b = gradient, .M = m, .N = n, .K = m,
+           {.out = whitened,
+            .a = basis ? s.state[kQa] : roots.left,
+            .b = gradient,
+            .M = m,
+            .N = n,
+            .K = m,
             .a_transposed = basis});
   left_statistics(context, s, roots, gradient, whitened);
   right_statistics(context, s, roots, whitened, info);
 }
 
-// `gradient` becomes scratch; `rotated`, which is Q_a^T G with the eigenbasis root, becomes l_a^(-1/2) Q_a^T G.
+// `gradient` becomes scratch; `rotated`, which is Q_a^T G with the eigenbasis root, becomes l_a^(-1/2) Q_a^T
+// G.
 void ProKlShampoo::left_statistics(Context& context, const Slice& s, const Roots& roots, Matrices gradient,
                                    Matrices rotated) {
   const auto [m, n, r, transposed] = shape(s.rows, s.cols);
@@ -331,19 +358,37 @@ void ProKlShampoo::left_statistics(Context& context, const Slice& s, const Roots
   multiply(context, s, {.out = product, .a = gradient, .b = s.state[kU], .M = m, .N = r, .K = n});
   multiply(context, s, {.out = inside, .a = product, .b = roots.core, .M = m, .N = r, .K = r});
   multiply(context, s,
-           {.out = s.state[kSa], .a = inside, .b = inside, .M = m, .N = m, .K = r, .b_transposed = true,
-            .symmetric = true, .alpha = fresh, .add = s.state[kSa], .beta = options_.b2});
+           {.out = s.state[kSa],
+            .a = inside,
+            .b = inside,
+            .M = m,
+            .N = m,
+            .K = r,
+            .b_transposed = true,
+            .symmetric = true,
+            .alpha = fresh,
+            .add = s.state[kSa],
+            .beta = options_.b2});
   if (r == n) return;
   project(context, s, gradient, gradient, product, s.state[kU], m, n, r);
   kernels::matrix_combine(
       context, {.out = gradient, .x = gradient, .count = s.count, .rows = m, .cols = n, .scale = roots.tail});
   multiply(context, s,
-           {.out = s.state[kSa], .a = gradient, .b = gradient, .M = m, .N = m, .K = n, .b_transposed = true,
-            .symmetric = true, .alpha = fresh, .add = s.state[kSa], .beta = 1});
+           {.out = s.state[kSa],
+            .a = gradient,
+            .b = gradient,
+            .M = m,
+            .N = m,
+            .K = n,
+            .b_transposed = true,
+            .symmetric = true,
+            .alpha = fresh,
+            .add = s.state[kSa],
+            .beta = 1});
 }
 
-void ProKlShampoo::right_statistics(Context& context, const Slice& s, const Roots& roots, ConstMatrices whitened,
-                                    const StepInfo& info) {
+void ProKlShampoo::right_statistics(Context& context, const Slice& s, const Roots& roots,
+                                    ConstMatrices whitened, const StepInfo& info) {
   const auto [m, n, r, transposed] = shape(s.rows, s.cols);
   const bool due = context.dry_run || info.t % options_.tracker_every == 0;
   if (r > 0) track(context, s, roots, whitened, due);
@@ -351,8 +396,16 @@ void ProKlShampoo::right_statistics(Context& context, const Slice& s, const Root
   Matrices inside = scratch.matrices(s.count, m * r);  // Z
   multiply(context, s, {.out = inside, .a = whitened, .b = s.state[kU], .M = m, .N = r, .K = n});
   multiply(context, s,
-           {.out = s.state[kS], .a = inside, .b = inside, .M = r, .N = r, .K = m, .a_transposed = true,
-            .symmetric = true, .alpha = (1 - options_.b2) / static_cast<double>(m), .add = s.state[kS],
+           {.out = s.state[kS],
+            .a = inside,
+            .b = inside,
+            .M = r,
+            .N = r,
+            .K = m,
+            .a_transposed = true,
+            .symmetric = true,
+            .alpha = (1 - options_.b2) / static_cast<double>(m),
+            .add = s.state[kS],
             .beta = options_.b2});
   kernels::pro_tail(context, {.mu = s.state[kMu],
                               .whole = squares(context, scratch, s, whitened, m, n),
@@ -363,13 +416,15 @@ void ProKlShampoo::right_statistics(Context& context, const Slice& s, const Root
                               .rank = r,
                               .b2 = options_.b2});
   if (options_.tracker == Tracker::accumulate && due) {
-    multiply(context, s, {.out = s.state[sum_index()], .a = s.state[kU], .b = s.state[kS], .M = n, .N = r, .K = r});
+    multiply(context, s,
+             {.out = s.state[sum_index()], .a = s.state[kU], .b = s.state[kS], .M = n, .N = r, .K = r});
   }
 }
 
-// One orthogonal iteration. Y S^-1 spans what Y = b2 U S + (1-b2) C U does, but its condition is about 1, so Cholesky QR
-// serves.
-void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, ConstMatrices whitened, bool due) {
+// One orthogonal iteration. Y S^-1 spans what Y = b2 U S + (1-b2) C U does, but its condition is about 1, so
+// Cholesky QR serves.
+void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, ConstMatrices whitened,
+                         bool due) {
   const auto [m, n, r, transposed] = shape(s.rows, s.cols);
   const bool accumulates = options_.tracker == Tracker::accumulate;
   if (!due && !accumulates) return;
@@ -379,8 +434,16 @@ void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, C
   multiply(context, s, {.out = inside, .a = whitened, .b = s.state[kU], .M = m, .N = r, .K = n});
   if (accumulates) {
     multiply(context, s,
-             {.out = s.state[sum_index()], .a = whitened, .b = inside, .M = n, .N = r, .K = m, .a_transposed = true,
-              .alpha = fresh, .add = s.state[sum_index()], .beta = options_.b2});
+             {.out = s.state[sum_index()],
+              .a = whitened,
+              .b = inside,
+              .M = n,
+              .N = r,
+              .K = m,
+              .a_transposed = true,
+              .alpha = fresh,
+              .add = s.state[sum_index()],
+              .beta = options_.b2});
     if (!due) return;
   }
   Matrices next = scratch.matrices(s.count, n * r), span = scratch.matrices(s.count, n * r);
@@ -393,8 +456,16 @@ void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, C
     multiply(context, s, {.out = scaled, .a = inside, .b = roots.core, .M = m, .N = r, .K = r});
     multiply(context, s, {.out = inside, .a = scaled, .b = roots.core, .M = m, .N = r, .K = r});
     multiply(context, s,
-             {.out = span, .a = whitened, .b = inside, .M = n, .N = r, .K = m, .a_transposed = true, .alpha = fresh,
-              .add = s.state[kU], .beta = options_.b2});
+             {.out = span,
+              .a = whitened,
+              .b = inside,
+              .M = n,
+              .N = r,
+              .K = m,
+              .a_transposed = true,
+              .alpha = fresh,
+              .add = s.state[kU],
+              .beta = options_.b2});
   }
   // U' is U where the factorisation fails.
   kernels::matrix_combine(context, {.out = next, .x = s.state[kU], .count = s.count, .rows = n, .cols = r});
@@ -405,8 +476,9 @@ void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, C
   Matrices b = scratch.matrices(s.count, r * r);
   multiply(context, s, {.out = b, .a = next, .b = s.state[kU], .M = r, .N = r, .K = n, .a_transposed = true});
   multiply(context, s, {.out = turned, .a = b, .b = s.state[kS], .M = r, .N = r, .K = r});
-  multiply(context, s,
-           {.out = rotated, .a = turned, .b = b, .M = r, .N = r, .K = r, .b_transposed = true, .symmetric = true});
+  multiply(
+      context, s,
+      {.out = rotated, .a = turned, .b = b, .M = r, .N = r, .K = r, .b_transposed = true, .symmetric = true});
   multiply(context, s,
            {.out = overlap, .a = b, .b = b, .M = r, .N = r, .K = r, .b_transposed = true, .symmetric = true});
   kernels::pro_rotate(context, {.s = s.state[kS],

@@ -37,7 +37,8 @@ void report_range(const Slice& slice, std::string_view what, kernels::ConstMatri
   }
 }
 
-void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times, MetricSink& metrics) {
+void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times,
+                  MetricSink& metrics) {
   const auto record = [&](const char* phase, double seconds) {
     metrics.record(fmt::format("{}.{}x{}.{}_ms", optimizer, batch.rows, batch.cols, phase), seconds * 1e3);
   };

@@ -1,5 +1,5 @@
-// Numbers about what a step did, for MetricSink: "h.0.attn.qkv.weight.q.update_rms". They are only computed in steps
-// that are asked for them.
+// Numbers about what a step did, for MetricSink: "h.0.attn.qkv.weight.q.update_rms". They are only computed
+// in steps that are asked for them.
 #pragma once
 
 #include <chrono>
@@ -28,8 +28,8 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// "MATRIX.update_rms" (of what the learning rate multiplies) and "MATRIX.weight_rms". In a dry run `metrics` may be
-// null.
+// "MATRIX.update_rms" (of what the learning rate multiplies) and "MATRIX.weight_rms". In a dry run `metrics`
+// may be null.
 void report_update(Context& context, const Slice& slice, kernels::ConstMatrices update, double scale,
                    MetricSink* metrics);
 
@@ -38,6 +38,7 @@ void report_range(const Slice& slice, std::string_view what, kernels::ConstMatri
                   MetricSink& metrics);
 
 // "OPTIMIZER.SHAPE.statistics_ms" and so on; starts anew.
-void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times, MetricSink& metrics);
+void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times,
+                  MetricSink& metrics);
 
 }  // namespace kiln::optim

@@ -7,8 +7,8 @@ namespace kiln::optim {
 
 // Where the matrices of a batch stand before a step.
 struct Seeding {
-  bool* seeded;      // [matrix]: its statistics exist; null in a dry run
-  double* squares;   // [matrix]: of those that are not seeded, the gradient's squared Frobenius norm
+  bool* seeded;     // [matrix]: its statistics exist; null in a dry run
+  double* squares;  // [matrix]: of those that are not seeded, the gradient's squared Frobenius norm
   bool ready(int64_t k) const { return seeded[k]; }
   bool starts(int64_t k) const { return !seeded[k] && squares[k] > 0; }
 };

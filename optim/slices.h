@@ -21,15 +21,16 @@ struct Slice {
   std::array<float**, kMostState> state;  // by StateSpec
 };
 
-// What the temporaries of one slice may take. The more matrices share a call the fewer calls there are; beyond some
-// tens of megabytes that no longer helps.
+// What the temporaries of one slice may take. The more matrices share a call the fewer calls there are;
+// beyond some tens of megabytes that no longer helps.
 inline constexpr int64_t kSliceBytes = int64_t{64} << 20;
 
-// Calls body(Slice) until every matrix k with wanted(k) was in a slice; in a dry run, all of them. `bytes`: what the
-// body takes for each matrix, roughly.
+// Calls body(Slice) until every matrix k with wanted(k) was in a slice; in a dry run, all of them. `bytes`:
+// what the body takes for each matrix, roughly.
 template <class Wanted, class Body>
 void for_slices(Context& context, const MatrixBatch& batch, int64_t bytes, Wanted wanted, Body body) {
-  const int64_t most = std::clamp<int64_t>(kSliceBytes / std::max<int64_t>(bytes, 1), 1, std::max<int64_t>(batch.count(), 1));
+  const int64_t most =
+      std::clamp<int64_t>(kSliceBytes / std::max<int64_t>(bytes, 1), 1, std::max<int64_t>(batch.count(), 1));
   for (int64_t next = 0; next < batch.count();) {
     Scratch scratch(context);
     Slice slice{};

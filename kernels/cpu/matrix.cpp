@@ -25,10 +25,11 @@ void squares(Context& context, double* out, double* parts, const MatrixSquares& 
 }
 
 // out = alpha x^T + beta add for rows [first, end) of out: in small squares, so that cache lines are used up.
-void combine_transposed(const MatrixCombine& p, float* out, const float* x, const float* add, float alpha, float beta,
-                        int64_t first, int64_t end) {
+void combine_transposed(const MatrixCombine& p, float* out, const float* x, const float* add, float alpha,
+                        float beta, int64_t first, int64_t end) {
   constexpr int64_t kSquare = 16;
-  const int64_t ld_out = stride(p.ld_out, p.cols), ld_x = stride(p.ld_x, p.rows), ld_add = stride(p.ld_add, p.cols);
+  const int64_t ld_out = stride(p.ld_out, p.cols), ld_x = stride(p.ld_x, p.rows),
+                ld_add = stride(p.ld_add, p.cols);
   for (int64_t i0 = first; i0 < end; i0 += kSquare) {
     const int64_t i1 = i0 + kSquare < end ? i0 + kSquare : end;
     for (int64_t j0 = 0; j0 < p.cols; j0 += kSquare) {
@@ -59,8 +60,8 @@ float inverse_power(float l, double power) {
   return power == -0.5 ? 1 / root : 1 / __builtin_sqrtf(root);
 }
 
-// W <- W - decay W - rate u, or W <- W - rate u, then W <- W - decay W. The decay is subtracted on its own: 1 - decay,
-// rounded to fp32, would lose the low digits of a small decay.
+// W <- W - decay W - rate u, or W <- W - rate u, then W <- W - decay W. The decay is subtracted on its own: 1
+// - decay, rounded to fp32, would lose the low digits of a small decay.
 template <bool kDecayFirst>
 void update_row(float* w, const float* u, int64_t ld_u, float rate, float decay, int64_t n) {
   for (int64_t j = 0; j < n; j++) {
@@ -77,13 +78,16 @@ void update_row(float* w, const float* u, int64_t ld_u, float rate, float decay,
 }  // namespace
 
 void matrix_combine(Context& context, const MatrixCombine& p) {
-  const int64_t ld_out = stride(p.ld_out, p.cols), ld_x = stride(p.ld_x, p.cols), ld_add = stride(p.ld_add, p.cols);
+  const int64_t ld_out = stride(p.ld_out, p.cols), ld_x = stride(p.ld_x, p.cols),
+                ld_add = stride(p.ld_add, p.cols);
   for_row_blocks(context, p.count, p.rows, p.cols, [=](int64_t k, int64_t first, int64_t end, int64_t) {
-    const float alpha = static_cast<float>(p.alpha * (p.scale ? p.scale[k] : 1.0)), beta = static_cast<float>(p.beta);
+    const float alpha = static_cast<float>(p.alpha * (p.scale ? p.scale[k] : 1.0)),
+                beta = static_cast<float>(p.beta);
     const float* add = p.add ? p.add[k] : nullptr;
     if (p.x_transposed) return combine_transposed(p, p.out[k], p.x[k], add, alpha, beta, first, end);
     for (int64_t i = first; i < end; i++) {
-      combine_row(p.out[k] + i * ld_out, p.x[k] + i * ld_x, add ? add + i * ld_add : nullptr, alpha, beta, p.cols);
+      combine_row(p.out[k] + i * ld_out, p.x[k] + i * ld_x, add ? add + i * ld_add : nullptr, alpha, beta,
+                  p.cols);
     }
   });
 }
@@ -209,7 +213,8 @@ size_t matrix_combine_workspace_bytes(const MatrixCombine&, const Device&) {
   return 0;
 }
 size_t matrix_normalise_workspace_bytes(const MatrixNormalise& p, const Device&) {
-  return Workspace::bytes_for<double>(p.count) + Workspace::bytes_for<double>(p.count * blocks_of(p.rows, p.cols));
+  return Workspace::bytes_for<double>(p.count) +
+         Workspace::bytes_for<double>(p.count * blocks_of(p.rows, p.cols));
 }
 size_t matrix_squares_workspace_bytes(const MatrixSquares& p, const Device&) {
   return Workspace::bytes_for<double>(p.count * blocks_of(p.rows, p.cols));

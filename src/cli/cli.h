@@ -13,5 +13,6 @@ void add_train(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
 void add_config(CLI::App& app, int& exit_code);
 void add_data(CLI::App& app, int& exit_code);
+void add_replay(CLI::App& app, int& exit_code);
 
 }  // namespace kiln::cli

@@ -37,15 +37,15 @@ std::unique_ptr<optim::Optimizer> muon(const config::Optimizer& c, const Device&
 }
 
 std::unique_ptr<optim::Optimizer> kl_shampoo(const config::Optimizer& c) {
-  return std::make_unique<optim::KlShampoo>(optim::KlShampooOptions{
-      .lr = c.lr,
-      .b1 = c.b1,
-      .b2 = c.b2,
-      .eps = c.eps,
-      .wd = c.wd,
-      .refresh = c.refresh,
-      .root = root_of(c),
-      .init = c.init == "constant" ? optim::Init::constant : optim::Init::gradient});
+  return std::make_unique<optim::KlShampoo>(
+      optim::KlShampooOptions{.lr = c.lr,
+                              .b1 = c.b1,
+                              .b2 = c.b2,
+                              .eps = c.eps,
+                              .wd = c.wd,
+                              .refresh = c.refresh,
+                              .root = root_of(c),
+                              .init = c.init == "constant" ? optim::Init::constant : optim::Init::gradient});
 }
 
 std::unique_ptr<optim::Optimizer> pro_kl_shampoo(const config::Optimizer& c, const Device& device) {
@@ -87,7 +87,8 @@ optim::AdamWOptions adamw_options(const config::Optimizer& c) {
   return {.lr = c.adamw_lr, .b1 = c.adamw_b1, .b2 = c.adamw_b2, .eps = c.adamw_eps, .wd = c.adamw_wd};
 }
 
-optim::Routing route(const ParameterTable& parameters, const config::Optimizer& config, const Device& device) {
+optim::Routing route(const ParameterTable& parameters, const config::Optimizer& config,
+                     const Device& device) {
   return optim::route(parameters, matrix_optimizer(config, device), adamw_options(config));
 }
 

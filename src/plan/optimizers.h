@@ -7,8 +7,8 @@
 
 namespace kiln::plan {
 
-// That of hidden matrices; null for AdamW, which has no part of its own for them. The device decides what "auto"
-// precisions are; asking it for one that it lacks throws Error(ExitCode::device).
+// That of hidden matrices; null for AdamW, which has no part of its own for them. The device decides what
+// "auto" precisions are; asking it for one that it lacks throws Error(ExitCode::device).
 std::unique_ptr<optim::Optimizer> matrix_optimizer(const config::Optimizer& config, const Device& device);
 
 // Of what matrix_optimizer does not update.

@@ -15,8 +15,8 @@ namespace kiln::tests {
 
 using reference::Matrix;
 
-// Gradients like those of a network: rows and columns of unequal size, a few directions that persist, noise. Exact in
-// fp32.
+// Gradients like those of a network: rows and columns of unequal size, a few directions that persist, noise.
+// Exact in fp32.
 inline Matrix gradient(int64_t rows, int64_t cols, uint64_t step, uint64_t matrix = 0, double size = 0.01) {
   const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(cols);
   Matrix g(r, c, normals(rows * cols, 1000 * matrix + step));
@@ -37,8 +37,8 @@ inline Matrix gradient(int64_t rows, int64_t cols, uint64_t step, uint64_t matri
 class Batch {
  public:
   // The workspace is exactly what a dry run of the optimizer asks for.
-  Batch(optim::Optimizer& optimizer, int64_t rows, int64_t cols, int64_t count = 1, int64_t ld = 0, int threads = 2,
-        std::string_view isa = "auto")
+  Batch(optim::Optimizer& optimizer, int64_t rows, int64_t cols, int64_t count = 1, int64_t ld = 0,
+        int threads = 2, std::string_view isa = "auto")
       : optimizer_(optimizer), pool_(threads) {
     batch.rows = rows, batch.cols = cols, batch.ld = ld ? ld : cols;
     batch.grad.resize(static_cast<size_t>(count));
@@ -148,10 +148,11 @@ inline double relative_error(const Matrix& got, const Matrix& expected, const Ma
   return reference::norm(got - expected) / reference::norm(expected - start);
 }
 
-// `steps` steps of a batch of two strided matrices, with a schedule and clipping, beside one reference each; the
-// largest error of a final weight relative to how far it moved.
+// `steps` steps of a batch of two strided matrices, with a schedule and clipping, beside one reference each;
+// the largest error of a final weight relative to how far it moved.
 template <class Reference>
-double error_after(optim::Optimizer& optimizer, const Reference& reference, int64_t rows, int64_t cols, int steps = 50) {
+double error_after(optim::Optimizer& optimizer, const Reference& reference, int64_t rows, int64_t cols,
+                   int steps = 50) {
   Batch batch(optimizer, rows, cols, 2, cols + 3);
   std::vector<Reference> references(2, reference);
   std::vector<Matrix> w = {weights(rows, cols, 0), weights(rows, cols, 1)}, start = w;
@@ -166,7 +167,8 @@ double error_after(optim::Optimizer& optimizer, const Reference& reference, int6
     batch.step(t, multiplier, scale);
   }
   EXPECT_TRUE(batch.gaps_untouched());
-  return std::max(relative_error(batch.param(0), w[0], start[0]), relative_error(batch.param(1), w[1], start[1]));
+  return std::max(relative_error(batch.param(0), w[0], start[0]),
+                  relative_error(batch.param(1), w[1], start[1]));
 }
 
 struct ShapeOf {

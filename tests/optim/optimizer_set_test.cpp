@@ -8,6 +8,7 @@
 
 #include "src/core/error.h"
 #include "tests/optim/reference_adamw.h"
+#include "optim/pro_kl_shampoo.h"
 #include "tests/optim/support.h"
 
 namespace kiln::tests {
@@ -143,14 +144,31 @@ TEST(OptimizerSet, DescribesTheRouting) {
   const ParameterTable table = small_table();
   const OptimizerSet optimizers(route(table, kOptions));
   EXPECT_EQ(optimizers.describe(),
-            "  parameter                shape  count  optimizer          lr       wd\n"
-            "  wte.weight              13 x 6      1  adamw           0.001      0.1\n"
-            "  head.weight             13 x 6      1  adamw           0.001      0.1\n"
-            "  h.*.qkv.weight          18 x 6      2  adamw           0.001      0.1\n"
-            "  h.*.proj.weight          6 x 6      2  adamw           0.001      0.1\n"
-            "  one.weight                   1      1  adamw           0.001      0.1\n"
-            "  h.*.norm.weight              6      2  adamw           0.001        0\n"
-            "  h.*.qkv.bias                18      2  adamw           0.001        0\n");
+            "  parameter                shape  count  optimizer            lr       wd  rank\n"
+            "  wte.weight              13 x 6      1  adamw             0.001      0.1     -\n"
+            "  head.weight             13 x 6      1  adamw             0.001      0.1     -\n"
+            "  h.*.qkv.weight          18 x 6      2  adamw             0.001      0.1     -\n"
+            "  h.*.proj.weight          6 x 6      2  adamw             0.001      0.1     -\n"
+            "  one.weight                   1      1  adamw             0.001      0.1     -\n"
+            "  h.*.norm.weight              6      2  adamw             0.001        0     -\n"
+            "  h.*.qkv.bias                18      2  adamw             0.001        0     -\n");
+}
+
+// Hidden matrices go to the matrix optimizer, query, key and value each on its own; a matrix of one row does not.
+TEST(OptimizerSet, DescribesTheRoutingOfAMatrixOptimizer) {
+  const ParameterTable table = small_table();
+  const OptimizerSet optimizers(route(table, std::make_unique<ProKlShampoo>(ProKlShampooOptions{.rank = 4}), kOptions));
+  EXPECT_EQ(optimizers.describe(),
+            "  parameter                 shape  count  optimizer            lr       wd  rank\n"
+            "  h.*.qkv.weight.q          6 x 6      2  pro-kl-shampoo    0.005      0.1     4\n"
+            "  h.*.qkv.weight.k          6 x 6      2  pro-kl-shampoo    0.005      0.1     4\n"
+            "  h.*.qkv.weight.v          6 x 6      2  pro-kl-shampoo    0.005      0.1     4\n"
+            "  h.*.proj.weight           6 x 6      2  pro-kl-shampoo    0.005      0.1     4\n"
+            "  wte.weight               13 x 6      1  adamw             0.001      0.1     -\n"
+            "  head.weight              13 x 6      1  adamw             0.001      0.1     -\n"
+            "  one.weight                    1      1  adamw             0.001      0.1     -\n"
+            "  h.*.norm.weight               6      2  adamw             0.001        0     -\n"
+            "  h.*.qkv.bias                 18      2  adamw             0.001        0     -\n");
 }
 
 TEST(OptimizerSet, RefusesToBindBeforeItIsPlanned) {

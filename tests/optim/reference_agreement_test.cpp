@@ -1,6 +1,5 @@
-// Each matrix optimizer, fifty steps in fp32, against its fp64 reference: relative error of the movement below 1e-4,
-// for every option. The options' defaults and the reference's were written
-// down separately.
+// Each matrix optimizer, fifty steps in fp32, against its fp64 reference: relative error of the movement
+// below 1e-4, for every option. The options' defaults and the reference's were written down separately.
 #include "optim/kl_shampoo.h"
 #include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
@@ -20,18 +19,19 @@ void expect_muon(MuonOptions options, ShapeOf shape) {
   expected.set = options.set->name;
   Muon muon(options);
   EXPECT_LE(error_after(muon, expected, shape.rows, shape.cols), kTolerance)
-      << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " " << options.nesterov;
+      << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " "
+      << options.nesterov;
 }
 
-TEST(Agreement, Muon) {
-  for (const ShapeOf shape : kShapes) {
-    for (const char* set : {"jordan", "polar_express"}) {
-      for (const MuonScale scale : {MuonScale::match_rms, MuonScale::spectral}) {
-        expect_muon({.nesterov = true, .scale = scale, .set = &newton_schulz_set(set)}, shape);
-      }
+class OfShape : public testing::TestWithParam<ShapeOf> {};
+
+TEST_P(OfShape, Muon) {
+  for (const char* set : {"jordan", "polar_express"}) {
+    for (const MuonScale scale : {MuonScale::match_rms, MuonScale::spectral}) {
+      expect_muon({.nesterov = true, .scale = scale, .set = &newton_schulz_set(set)}, GetParam());
     }
-    expect_muon({.nesterov = false, .set = &newton_schulz_set("jordan")}, shape);
   }
+  expect_muon({.nesterov = false, .set = &newton_schulz_set("jordan")}, GetParam());
 }
 TEST(Agreement, MuonLarge) {
   expect_muon({.set = &newton_schulz_set("jordan")}, {128, 512});
@@ -44,25 +44,26 @@ void expect_kl(KlShampooOptions options, ShapeOf shape, int steps = 50) {
   expected.init = options.init == Init::gradient ? "gradient" : "constant";
   KlShampoo kl(options);
   EXPECT_LE(error_after(kl, expected, shape.rows, shape.cols, steps), kTolerance)
-      << shape.rows << " x " << shape.cols << " " << expected.root << " " << expected.init << " eps " << options.eps;
+      << shape.rows << " x " << shape.cols << " " << expected.root << " " << expected.init << " eps "
+      << options.eps;
   EXPECT_EQ(kl.events().failed + kl.events().retried + kl.events().slow_roots, 0);
 }
 
-TEST(Agreement, KlShampoo) {
-  for (const ShapeOf shape : kShapes) {
-    expect_kl({}, shape);
-    expect_kl({.eps = 1e-2}, shape);
-    expect_kl({.init = Init::constant}, shape);
-  }
+TEST_P(OfShape, KlShampoo) {
+  expect_kl({}, GetParam());
+  expect_kl({.eps = 1e-2}, GetParam());
+  expect_kl({.init = Init::constant}, GetParam());
 }
-TEST(Agreement, KlShampooByNewtonSchulzRoots) {
-  for (const ShapeOf shape : kShapes) expect_kl({.root = Root::newton_schulz}, shape, shape.cols > 100 ? 20 : 50);
+// The reference takes four roots of both factors at every step: fewer of them where a side is large.
+TEST_P(OfShape, KlShampooByNewtonSchulzRoots) {
+  expect_kl({.root = Root::newton_schulz}, GetParam(),
+            std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
 }
 TEST(Agreement, KlShampooLarge) {
-  expect_kl({}, {128, 512});
+  expect_kl({}, {128, 512}, 22);  // two refreshes
 }
 
-void expect_pro(ProKlShampooOptions options, ShapeOf shape) {
+void expect_pro(ProKlShampooOptions options, ShapeOf shape, int steps = 50) {
   options.set = &newton_schulz_set(options.complement == Complement::polar ? "jordan" : "polar_express");
   reference::ProKlShampoo expected;
   expected.rank = static_cast<size_t>(options.rank);
@@ -79,42 +80,43 @@ void expect_pro(ProKlShampooOptions options, ShapeOf shape) {
   expected.tracker = options.tracker == Tracker::orthogonal ? "orthogonal" : "accumulate";
   expected.set = options.set->name;
   ProKlShampoo pro(options);
-  EXPECT_LE(error_after(pro, expected, shape.rows, shape.cols), kTolerance)
+  EXPECT_LE(error_after(pro, expected, shape.rows, shape.cols, steps), kTolerance)
       << shape.rows << " x " << shape.cols << " rank " << options.rank << " " << expected.root << " "
       << expected.orientation << " " << expected.complement << " " << expected.complement_scale << " "
       << expected.tracker << " every " << options.tracker_every;
   EXPECT_EQ(pro.events().failed + pro.events().retried + pro.events().slow_roots, 0);
 }
 
-class Pro : public testing::TestWithParam<ShapeOf> {};
-TEST_P(Pro, Defaults) {
+TEST_P(OfShape, ProDefaults) {
   for (int64_t rank : {16, 1}) expect_pro({.rank = rank}, GetParam());
 }
-TEST_P(Pro, Orientation) {
+TEST_P(OfShape, ProOrientation) {
   expect_pro({.rank = 16, .orientation = Orientation::input}, GetParam());
 }
-TEST_P(Pro, Complements) {
+TEST_P(OfShape, ProComplements) {
   expect_pro({.rank = 16, .complement = Complement::polar}, GetParam());
   expect_pro({.rank = 16, .complement = Complement::isotropic}, GetParam());
 }
-TEST_P(Pro, ComplementScales) {
+TEST_P(OfShape, ProComplementScales) {
   expect_pro({.rank = 16, .scale = ComplementScale::graft}, GetParam());
   expect_pro({.rank = 16, .complement = Complement::polar, .scale = ComplementScale::graft}, GetParam());
   expect_pro({.rank = 16, .scale = ComplementScale::fixed, .complement_factor = 0.3}, GetParam());
 }
-TEST_P(Pro, Trackers) {
+TEST_P(OfShape, ProTrackers) {
   expect_pro({.rank = 16, .tracker_every = 7}, GetParam());
   expect_pro({.rank = 16, .tracker = Tracker::accumulate, .tracker_every = 10}, GetParam());
 }
-TEST_P(Pro, NewtonSchulzRoot) {
+TEST_P(OfShape, ProNewtonSchulzRoot) {
   expect_pro({.root = Root::newton_schulz, .rank = 16}, GetParam());
-  expect_pro({.root = Root::newton_schulz, .rank = 16, .tracker = Tracker::accumulate, .tracker_every = 5}, GetParam());
+  expect_pro({.root = Root::newton_schulz, .rank = 16, .tracker = Tracker::accumulate, .tracker_every = 5},
+             GetParam());
 }
-TEST_P(Pro, RanksAtTheEnds) {
+TEST_P(OfShape, ProRanksAtTheEnds) {
   expect_pro({.rank = 0}, GetParam());
-  expect_pro({.rank = 1000}, GetParam());
+  // The reference decomposes a whole factor at every step: fewer of them where that is large.
+  expect_pro({.rank = 1000}, GetParam(), std::max(GetParam().rows, GetParam().cols) > 100 ? 12 : 50);
 }
-INSTANTIATE_TEST_SUITE_P(Agreement, Pro, testing::ValuesIn(kShapes), [](const auto& param) {
+INSTANTIATE_TEST_SUITE_P(Agreement, OfShape, testing::ValuesIn(kShapes), [](const auto& param) {
   return std::to_string(param.param.rows) + "x" + std::to_string(param.param.cols);
 });
 TEST(Agreement, ProLarge) {

@@ -1,5 +1,5 @@
-// Dense linear algebra in fp64, by the textbook: what the optimizers' references are written in. Shares nothing with
-// optim/ or kernels/.
+// Dense linear algebra in fp64, by the textbook: what the optimizers' references are written in. Shares
+// nothing with optim/ or kernels/.
 #pragma once
 
 #include <algorithm>
@@ -159,8 +159,9 @@ inline Matrix power(const Matrix& v, const std::vector<double>& l, double expone
   return scaled * transpose(v);
 }
 
-// Householder QR: the first `wanted` columns of the full Q of a (rows >= wanted), from reflections of a's columns. Signs
-// as LAPACK has them: the diagonal of R is -sign(alpha) ||.||; of a zero column nothing is reflected.
+// Householder QR: the first `wanted` columns of the full Q of a (rows >= wanted), from reflections of a's
+// columns. Signs as LAPACK has them: the diagonal of R is -sign(alpha) ||.||; of a zero column nothing is
+// reflected.
 inline Matrix qr(Matrix a, size_t wanted) {
   const size_t m = a.rows, k = std::min({a.cols, wanted, a.rows});
   std::vector<std::vector<double>> reflectors;
@@ -201,8 +202,8 @@ inline Matrix qr(const Matrix& a) {
   return qr(a, a.cols);
 }
 
-// Bases from a first gradient: eigenvectors of its smaller Gram matrix, and a Householder QR for the other side, of
-// which `right_columns` are wanted if it is the right one.
+// Bases from a first gradient: eigenvectors of its smaller Gram matrix, and a Householder QR for the other
+// side, of which `right_columns` are wanted if it is the right one.
 struct Bases {
   Matrix left, right;
 };

@@ -1,6 +1,6 @@
-// Muon, KL-Shampoo and Pro-KLShampoo in fp64, formula by formula, with dense matrices wherever that is plainer: the
-// right factor's C is formed, roots are taken by eigen-decompositions, nothing is reused. Shares nothing with optim/ or
-// kernels/.
+// Muon, KL-Shampoo and Pro-KLShampoo in fp64, formula by formula, with dense matrices wherever that is
+// plainer: the right factor's C is formed, roots are taken by eigen-decompositions, nothing is reused. Shares
+// nothing with optim/ or kernels/.
 #pragma once
 
 #include <string>
@@ -30,11 +30,11 @@ inline Matrix newton_schulz(Matrix n, const std::string& set) {
 // Coupled Newton-Schulz for s^(-1/2).
 inline Matrix coupled_root(Matrix s) {
   const double coefficients[10][2] = {
-      {5.182503604966906, -5.178098480082684},   {2.586120737395915, -.6479542005271643},
-      {2.567364126726186, -.6454968804392178},   {2.520560084348265, -.6393528082067044},
-      {2.410759275435182, -.6248683598710716},   {2.1883348130094173, -.5952022073798908},
-      {1.8595760874873613, -.5504490972723968},  {1.589020160467417, -.5126569802066718},
-      {1.5051653981684994, -.5007377068751799},  {1.5, -.5}};
+      {5.182503604966906, -5.178098480082684},  {2.586120737395915, -.6479542005271643},
+      {2.567364126726186, -.6454968804392178},  {2.520560084348265, -.6393528082067044},
+      {2.410759275435182, -.6248683598710716},  {2.1883348130094173, -.5952022073798908},
+      {1.8595760874873613, -.5504490972723968}, {1.589020160467417, -.5126569802066718},
+      {1.5051653981684994, -.5007377068751799}, {1.5, -.5}};
   const size_t n = s.rows;
   if (n == 0) return s;
   const double size = static_cast<double>(n), ridge = 1e-6 * trace(s) / size;
@@ -49,7 +49,8 @@ inline Matrix coupled_root(Matrix s) {
     for (size_t j = 0; j < n; j++) sum += std::abs(s(i, j)) * d[j];
     bound = std::max(bound, sum / d[i]);
   }
-  const double mean = trace(s) / size, deviation = std::sqrt(std::max(0.0, norm(s) * norm(s) / size - mean * mean));
+  const double mean = trace(s) / size,
+               deviation = std::sqrt(std::max(0.0, norm(s) * norm(s) / size - mean * mean));
   const double L = 1.01 * std::min(bound, mean + deviation * std::sqrt(size - 1));
   Matrix y = 1 / L * s, z = identity(n);
   for (const auto& [a, b] : coefficients) {
@@ -71,7 +72,8 @@ struct Muon {
     m = mu * m + (1 - mu) * g;
     const Matrix n = nesterov ? (1 - mu) * g + mu * m : m;
     const double rows = static_cast<double>(g.rows), cols = static_cast<double>(g.cols);
-    const double factor = scale == "match_rms" ? 0.2 * std::sqrt(std::max(rows, cols)) : std::sqrt(std::max(1.0, rows / cols));
+    const double factor =
+        scale == "match_rms" ? 0.2 * std::sqrt(std::max(rows, cols)) : std::sqrt(std::max(1.0, rows / cols));
     return factor * newton_schulz(n, set);
   }
   void step(Matrix& w, const Matrix& g, double multiplier = 1) {
@@ -85,8 +87,8 @@ struct KlShampoo {
   double lr = 0.005, b1 = 0.95, b2 = 0.95, eps = 1e-8, wd = 0.1;
   int refresh = 10;
   std::string root = "eigenbasis", init = "gradient";
-  // Identity 1: both factors start as rms(G_1) I with Q_a = I, and S_b^(-1/2) comes from an eigen-decomposition of the
-  // current S_b in steps 2 and 3.
+  // Identity 1: both factors start as rms(G_1) I with Q_a = I, and S_b^(-1/2) comes from an
+  // eigen-decomposition of the current S_b in steps 2 and 3.
   bool exact_right = false;
   int t = 0;
   Matrix m = {}, sa = {}, sb = {}, qa = {}, qb = {};
@@ -151,7 +153,8 @@ struct KlShampoo {
   Matrix direction_exact(const Matrix& g) {
     const double rows = static_cast<double>(g.rows), cols = static_cast<double>(g.cols);
     const Spectrum right = eigen(sb);
-    const Matrix root_b = power(right.vectors, floored(right.values), -0.5), root_a = power(qa, floored(la), -0.5);
+    const Matrix root_b = power(right.vectors, floored(right.values), -0.5),
+                 root_a = power(qa, floored(la), -0.5);
     const Matrix d = root_a * m * root_b;
     const Matrix h = g * root_b, delta = 1 / cols * (h * transpose(h)), rotated = transpose(qa) * delta * qa;
     const Matrix z = root_a * g;
@@ -184,8 +187,8 @@ struct ProKlShampoo {
   double lr = 0.005, b1 = 0.95, b2 = 0.95, wd = 0.1;
   size_t rank = 128;
   int refresh = 10, tracker_every = 1;
-  std::string root = "eigenbasis", orientation = "larger", complement = "polar_left", complement_scale = "matched",
-              tracker = "orthogonal", set = "polar_express";
+  std::string root = "eigenbasis", orientation = "larger", complement = "polar_left",
+              complement_scale = "matched", tracker = "orthogonal", set = "polar_express";
   double complement_factor = 0;
   int t = 0, skipped = 0;
   Matrix m = {}, sa = {}, qa = {}, u = {}, s = {}, y = {};  // of the oriented matrix
@@ -273,7 +276,8 @@ struct ProKlShampoo {
     const size_t n = u.rows, r = u.cols;
     const double rest = static_cast<double>(n - r);
     // left
-    const Matrix inside = g * u * by.core, out = r < n ? 1 / std::sqrt(by.tail) * outside(g) : Matrix(g.rows, g.cols);
+    const Matrix inside = g * u * by.core,
+                 out = r < n ? 1 / std::sqrt(by.tail) * outside(g) : Matrix(g.rows, g.cols);
     const Matrix delta = 1 / cols * (inside * transpose(inside) + out * transpose(out));
     const Matrix whitened = by.left * g;  // with the old S_a
     const Matrix rotated = transpose(qa) * delta * qa;
@@ -293,7 +297,8 @@ struct ProKlShampoo {
     }
     const Matrix z = whitened * u;
     s = b2 * s + (1 - b2) / rows * (transpose(z) * z);
-    if (r < n) mu = b2 * mu + (1 - b2) * (norm(whitened) * norm(whitened) - norm(z) * norm(z)) / (rows * rest);
+    if (r < n)
+      mu = b2 * mu + (1 - b2) * (norm(whitened) * norm(whitened) - norm(z) * norm(z)) / (rows * rest);
     if (due) y = u * s;
     if (root == "eigenbasis" && t % refresh == 0) qa = qr(sa * qa);
   }

@@ -1,5 +1,6 @@
-// Row-major storage is column-major storage of the transpose, so the QR factorisation of a row-major matrix is LAPACK's
-// LQ factorisation of what it sees: no transposition, and the rows it makes orthonormal are our columns.
+// Row-major storage is column-major storage of the transpose, so the QR factorisation of a row-major matrix
+// is LAPACK's LQ factorisation of what it sees: no transposition, and the rows it makes orthonormal are our
+// columns.
 #include "kernels/cpu/common/factorise.h"
 
 #include <cblas.h>
@@ -86,7 +87,8 @@ void for_matrices(Context& context, int64_t count, size_t bytes, Body body) {
   });
 }
 
-// The leading `columns` columns of the full Q of the first `factored` columns of a, in place; a is (rows, columns).
+// The leading `columns` columns of the full Q of the first `factored` columns of a, in place; a is (rows,
+// columns).
 template <class T>
 bool householder(T* a, int64_t rows, int64_t columns, int64_t factored, T* tau, T* work, int64_t lwork) {
   const int m = static_cast<int>(rows), n = static_cast<int>(columns), k = static_cast<int>(factored);
@@ -191,7 +193,7 @@ void leading_identity(float* q, int64_t rows, int64_t columns) {
 
 // SeedBases seen from its smaller side.
 struct Seed {
-  int64_t small, large;               // sizes of the sides
+  int64_t small, large;                  // sizes of the sides
   int64_t small_columns, large_columns;  // wanted of each basis; 0: none
   bool small_is_left;
 };
@@ -206,11 +208,12 @@ size_t seed_bytes(const Seed& s) {
          householder_bytes<double>(columns) + eigen_bytes(s.small);
 }
 
-// Columns of the row-major `from` (rows, ld) in descending order of the eigenvalues that syevd gives in ascending
-// order as rows.
+// Columns of the row-major `from` (rows, ld) in descending order of the eigenvalues that syevd gives in
+// ascending order as rows.
 void store_eigenvectors(float* to, const double* rows_ascending, int64_t n, int64_t columns) {
   for (int64_t j = 0; j < columns; j++) {
-    for (int64_t i = 0; i < n; i++) to[i * columns + j] = static_cast<float>(rows_ascending[(n - 1 - j) * n + i]);
+    for (int64_t i = 0; i < n; i++)
+      to[i * columns + j] = static_cast<float>(rows_ascending[(n - 1 - j) * n + i]);
   }
 }
 
@@ -239,8 +242,8 @@ bool seed(const SeedBases& p, const Seed& s, int64_t k, float* small_basis, floa
   double* vectors = stack.take<double>(s.small * s.small);
   double* values = stack.take<double>(s.small);
   const int cols = static_cast<int>(p.cols);
-  cblas_dsyrk(CblasRowMajor, CblasUpper, s.small_is_left ? CblasNoTrans : CblasTrans, small, large, 1.0, g, cols, 0.0,
-              vectors, small);
+  cblas_dsyrk(CblasRowMajor, CblasUpper, s.small_is_left ? CblasNoTrans : CblasTrans, small, large, 1.0, g,
+              cols, 0.0, vectors, small);
   Stack rest = stack;
   if (!eigen(vectors, values, s.small, rest)) return false;
   if (s.small_columns) store_eigenvectors(small_basis, vectors, s.small, s.small_columns);
@@ -249,8 +252,9 @@ bool seed(const SeedBases& p, const Seed& s, int64_t k, float* small_basis, floa
   const int64_t used = std::min(s.small, s.large_columns);
   std::fill_n(b, s.large * s.large_columns, 0.0);
   const double* leading = vectors + (s.small - used) * s.small;  // ascending still
-  cblas_dgemm(CblasRowMajor, s.small_is_left ? CblasTrans : CblasNoTrans, CblasTrans, large, static_cast<int>(used),
-              small, 1.0, g, cols, leading, small, 0.0, b, static_cast<int>(s.large_columns));
+  cblas_dgemm(CblasRowMajor, s.small_is_left ? CblasTrans : CblasNoTrans, CblasTrans, large,
+              static_cast<int>(used), small, 1.0, g, cols, leading, small, 0.0, b,
+              static_cast<int>(s.large_columns));
   for (int64_t i = 0; i < s.large; i++) {
     double* row = b + i * s.large_columns;
     std::reverse(row, row + used);
@@ -271,7 +275,8 @@ void matrix_qr(Context& context, const MatrixQr& p) {
   });
 }
 size_t matrix_qr_workspace_bytes(const MatrixQr& p, const Device& device) {
-  return Workspace::bytes_for<char>(static_cast<int64_t>(householder_in_turn_bytes(p.rows, p.cols)) * device.threads);
+  return Workspace::bytes_for<char>(static_cast<int64_t>(householder_in_turn_bytes(p.rows, p.cols)) *
+                                    device.threads);
 }
 
 void matrix_orthonormalise(Context& context, const MatrixOrthonormalise& p) {
@@ -290,7 +295,8 @@ void matrix_orthonormalise(Context& context, const MatrixOrthonormalise& p) {
   });
 }
 size_t matrix_orthonormalise_workspace_bytes(const MatrixOrthonormalise& p, const Device& device) {
-  return Workspace::bytes_for<char>(static_cast<int64_t>(householder_in_turn_bytes(p.rows, p.cols)) * device.threads);
+  return Workspace::bytes_for<char>(static_cast<int64_t>(householder_in_turn_bytes(p.rows, p.cols)) *
+                                    device.threads);
 }
 
 void matrix_eigen(Context& context, const MatrixEigen& p) {

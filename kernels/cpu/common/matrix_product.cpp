@@ -58,8 +58,7 @@ void matrix_product(Context& context, const MatrixProduct& p) {
   if (p.M == 0 || p.N == 0) return;
   libraries(context);
   const Tiles tiles(p, tile_rows(p), tile_columns(p));
-  context.pool->parallel_for(tiles.size(), 1,
-                             [&](int64_t i, int64_t, int) { multiply_tile(p, tiles[i]); });
+  context.pool->parallel_for(tiles.size(), 1, [&](int64_t i, int64_t, int) { multiply_tile(p, tiles[i]); });
 }
 
 size_t matrix_product_workspace_bytes(const MatrixProduct&, const Device&) {

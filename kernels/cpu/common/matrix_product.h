@@ -1,5 +1,5 @@
-// How products of batches of matrices are cut into tiles: by their shape alone, so that no element is computed
-// differently when the number of threads changes.
+// How products of batches of matrices are cut into tiles: by their shape alone, so that no element is
+// computed differently when the number of threads changes.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,13 @@ class Tiles {
       j /= down_;
     }
     const int64_t row = i * rows_, column = j * columns_;
-    return {matrix, row, column, std::min(rows_, p_.M - row), std::min(columns_, p_.N - column),
-            p_.symmetric && i > j, p_.symmetric && i == j};
+    return {matrix,
+            row,
+            column,
+            std::min(rows_, p_.M - row),
+            std::min(columns_, p_.N - column),
+            p_.symmetric && i > j,
+            p_.symmetric && i == j};
   }
 
  private:

@@ -1,10 +1,10 @@
-// Products of batches of matrices whose factors are rounded to bf16: oneDNN's AMX kernels on tiles. Both factors are
-// converted and packed once per call, in chunks of K small enough for two factors of a tile to stay in the
-// second-level cache; sums over chunks and the result are fp32.
+// Products of batches of matrices whose factors are rounded to bf16: oneDNN's AMX kernels on tiles. Both
+// factors are converted and packed once per call, in chunks of K small enough for two factors of a tile to
+// stay in the second-level cache; sums over chunks and the result are fp32.
 //
-// Left factor, chunk by chunk: row-major (M, chunk). Right factor, chunk by chunk: panels of 64 columns, in a panel
-// pairs of rows, the two numbers of a pair beside each other: element (k, n) of a chunk lies at
-// (n / 64) * 64 * chunk + (k / 2) * 128 + (n % 64) * 2 + k % 2. oneDNN calls it BA16a64b2a. Chunks are padded with
+// Left factor, chunk by chunk: row-major (M, chunk). Right factor, chunk by chunk: panels of 64 columns, in a
+// panel pairs of rows, the two numbers of a pair beside each other: element (k, n) of a chunk lies at (n /
+// 64) * 64 * chunk + (k / 2) * 128 + (n % 64) * 2 + k % 2. oneDNN calls it BA16a64b2a. Chunks are padded with
 // zeros to a multiple of 32, columns to a multiple of 64.
 #include "kernels/cpu/common/libraries.h"
 #include "kernels/cpu/common/matrix_product.h"
@@ -88,14 +88,16 @@ void pack_right(const MatrixProduct& p, const float* b, int64_t n, uint16_t* out
   const int64_t ldb = stored_ldb(p), columns = std::min(kPanelColumns, p.N - n);
   for (int64_t c = 0; c < chunks_of(p); c++) {
     const Chunk chunk = chunk_of(p, c);
-    auto* panel = reinterpret_cast<uint32_t*>(out + round_up(p.N, kPanelColumns) * chunk.first + n * chunk.padded);
+    auto* panel =
+        reinterpret_cast<uint32_t*>(out + round_up(p.N, kPanelColumns) * chunk.first + n * chunk.padded);
     if (p.b_transposed) {
       // Rows of b are columns here: 64 of them by 32, converted, then transposed pair by pair.
       alignas(64) uint16_t square[kPanelColumns * kBlock];
       for (int64_t k = 0; k < chunk.padded; k += kBlock) {
         for (int64_t i = 0; i < kPanelColumns; i++) {
           const int64_t count = i < columns ? std::min(kBlock, chunk.columns - k) : 0;
-          convert(b + (n + (i < columns ? i : 0)) * ldb + chunk.first + k, square + i * kBlock, count, kBlock);
+          convert(b + (n + (i < columns ? i : 0)) * ldb + chunk.first + k, square + i * kBlock, count,
+                  kBlock);
         }
         transpose(reinterpret_cast<const float*>(square), kWordsInBlock, kPanelColumns, kWordsInBlock,
                   reinterpret_cast<float*>(panel + k / kPair * kPanelColumns), kPanelColumns);
@@ -112,7 +114,8 @@ void pack_right(const MatrixProduct& p, const float* b, int64_t n, uint16_t* out
 }
 
 // out = alpha tile + beta add, row by row
-KILN_BF16_TARGET void store_row(float* out, const float* tile, const float* add, float alpha, float beta, int64_t n) {
+KILN_BF16_TARGET void store_row(float* out, const float* tile, const float* add, float alpha, float beta,
+                                int64_t n) {
   const __m512 factor = _mm512_set1_ps(alpha), other = _mm512_set1_ps(beta);
   for (int64_t i = 0; i < n; i += 16) {
     const auto mask = static_cast<__mmask16>(n - i >= 16 ? 0xFFFFu : (1u << (n - i)) - 1);
@@ -214,7 +217,8 @@ size_t matrix_product_bf16_workspace_bytes(const MatrixProduct& p, const Device&
     library_bytes = std::max(library_bytes, matmul_scratch_bytes(shape));
   }
   const Scratch sizes = scratch_of(p, library_bytes);
-  return static_cast<size_t>(sizes.left + sizes.right) + Workspace::bytes_for<char>(sizes.worker * device.threads);
+  return static_cast<size_t>(sizes.left + sizes.right) +
+         Workspace::bytes_for<char>(sizes.worker * device.threads);
 }
 
 }  // namespace

@@ -1,0 +1,153 @@
+"""Breaks the formulas of the optimizers one at a time, in a copy of the tree, and sees their tests fail.
+
+    optimizers.py [--only N,M] [--jobs J]    list and survivors on stdout; exit code 1 if a mutant survives
+
+Each mutant is one textual replacement that must match exactly once; operators: sign, swapped factor, dropped transpose,
+dropped floor, wrong exponent, wrong seed, skipped step, wrong average, wrong order."""
+
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
+MUTANTS = [
+    # optim/muon
+    ("muon: momentum keeps 1 - mu", "optim/muon.cpp", ".beta = mu}", ".beta = 1 - mu}"),
+    ("muon: Nesterov inverted", "optim/muon.cpp", "if (options_.nesterov)", "if (!options_.nesterov)"),
+    ("muon: scale by the smaller side", "optim/muon.cpp", "0.2 * std::sqrt(std::max(m, n))", "0.2 * std::sqrt(std::min(m, n))"),
+    ("muon: spectral scale inverted", "optim/muon.cpp", "std::max(1.0, m / n)", "std::max(1.0, n / m)"),
+    ("muon: decay after the update", "optim/muon.cpp", ".decay_first = true", ".decay_first = false"),
+    # optim/newton_schulz
+    ("newton_schulz: sign of c", "optim/newton_schulz.cpp", ".alpha = c,", ".alpha = -c,"),
+    ("newton_schulz: b dropped", "optim/newton_schulz.cpp", ".beta = b,", ".beta = 0,"),
+    ("newton_schulz: a dropped", "optim/newton_schulz.cpp", ".beta = a,", ".beta = 1,"),
+    ("newton_schulz: no safety", "optim/newton_schulz.cpp", ".safety = set.safety", ".safety = 1"),
+    ("newton_schulz: a tall matrix is not transposed back", "optim/newton_schulz.cpp",
+     ".cols = cols, .x_transposed = true}", ".cols = cols}"),
+    ("newton_schulz: a coefficient", "optim/newton_schulz.cpp", "{3.285753658,", "{3.285753658 * 0.99,"),
+    # optim/matrix_root
+    ("root: wrong exponent of the basis", "optim/matrix_root.cpp",
+     ".along = kernels::Along::columns,\n                                  .power = -0.25", ".along = kernels::Along::columns,\n                                  .power = -0.5"),
+    ("root: wrong exponent of the decomposition", "optim/matrix_root.cpp",
+     ".along = kernels::Along::rows,\n                                  .power = -0.25", ".along = kernels::Along::rows,\n                                  .power = -0.5"),
+    ("root: basis transposed", "optim/matrix_root.cpp", ".b_transposed = true,\n                                    .symmetric",
+     ".a_transposed = true,\n                                    .symmetric"),
+    ("root: Z from Y", "optim/matrix_root.cpp", "product(context, next_z, p, z, z,", "product(context, next_z, p, z, y,"),
+    ("root: one step less", "optim/matrix_root.cpp", "for (const auto& [a, b] : kCubics) {",
+     "for (const auto& [a, b] : kCubics) {\n    if (a == 1.5) continue;"),
+    ("root: no take-over", "optim/matrix_root.cpp", "if (residual[k] <= 1e-2", "if (residual[k] <= 1e9"),
+    # optim/kl_shampoo
+    ("kl: S_a seed of the other size", "optim/kl_shampoo.cpp", ".alpha = (1 - options_.b2) * scale * scale / n});",
+     ".alpha = (1 - options_.b2) * scale * scale / m});"),
+    ("kl: seed level", "optim/kl_shampoo.cpp", "scale / std::sqrt(m * n);", "scale / std::sqrt(m);"),
+    ("kl: constant of the seed", "optim/kl_shampoo.cpp", "constant ? 0.1 : rms", "constant ? 0.2 : rms"),
+    ("kl: clamp", "optim/kl_shampoo.cpp", "return 1 / (clamp * clamp);", "return 1 / clamp;"),
+    ("kl: Q_a not transposed", "optim/kl_shampoo.cpp", "product(left, s.state[kQa], s.state[kM], m, true, false);",
+     "product(left, s.state[kQa], s.state[kM], m, false, false);"),
+    ("kl: Q_b not transposed back", "optim/kl_shampoo.cpp", "product(both, left, s.state[kQb], n, false, true);",
+     "product(both, left, s.state[kQb], n, false, false);"),
+    ("kl: eps dropped", "optim/kl_shampoo.cpp", ".eps = options_.eps}", ".eps = 0}"),
+    ("kl: whitening exponent", "optim/kl_shampoo.cpp",
+     ".along = kernels::Along::columns,\n                                  .power = -0.5", ".along = kernels::Along::columns,\n                                  .power = -0.25"),
+    ("kl: left whitening exponent", "optim/kl_shampoo.cpp",
+     ".along = kernels::Along::rows,\n                                  .power = -0.5", ".along = kernels::Along::rows,\n                                  .power = -1"),
+    ("kl: momentum", "optim/kl_shampoo.cpp", ".alpha = (1 - options_.b1) * info.gradient_scale", ".alpha = info.gradient_scale"),
+    ("kl: no refresh", "optim/kl_shampoo.cpp", "info.t % options_.refresh == 0", "false"),
+    ("kl: refresh of one side only", "optim/kl_shampoo.cpp", "        refresh(context, s, kSb, kQb, s.cols);\n", ""),
+    ("kl: decay first", "optim/kl_shampoo.cpp", ".decay_first = false", ".decay_first = true"),
+    ("kl: roots of the old factors", "optim/kl_shampoo.cpp",
+     "          statistics_by_roots(context, s, info);\n          update_by_roots(context, s, info);",
+     "          update_by_roots(context, s, info);\n          statistics_by_roots(context, s, info);"),
+    # optim/pro_kl_shampoo
+    ("pro: orientation", "optim/pro_kl_shampoo.cpp", "&& rows > cols;", "&& rows < cols;"),
+    ("pro: left root on the wrong side", "optim/pro_kl_shampoo.cpp", ".b_transposed = transposed});", ".b_transposed = !transposed && m == n});"),
+    ("pro: core root dropped", "optim/pro_kl_shampoo.cpp",
+     "multiply(context, s, {.out = scaled, .a = inside, .b = roots.core, .M = m, .N = r, .K = r});\n    multiply(context, s,\n             {.out = direction, .a = scaled",
+     "multiply(context, s, {.out = scaled, .a = inside, .b = roots.core, .M = m, .N = r, .K = r});\n    multiply(context, s,\n             {.out = direction, .a = inside"),
+    ("pro: projection added", "optim/pro_kl_shampoo.cpp", ".alpha = -1,\n            .add = x", ".alpha = 1,\n            .add = x"),
+    ("pro: matched scale", "optim/pro_kl_shampoo.cpp", "(1 - options_.b1) / (1 + options_.b1)", "(1 - options_.b1) / (2 + options_.b1)"),
+    ("pro: size of the complement", "optim/pro_kl_shampoo.cpp", "std::max(m, n - r)", "std::max(m, n)"),
+    ("pro: graft off", "optim/pro_kl_shampoo.cpp", ".graft = options_.scale == ComplementScale::graft ||", ".graft ="),
+    ("pro: complement subtracted", "optim/pro_kl_shampoo.cpp",
+     ".alpha = 1,\n                                    .beta = 1,\n                                    .scale = scale", ".alpha = -1,\n                                    .beta = 1,\n                                    .scale = scale"),
+    ("pro: l_a updated before it is read", "optim/pro_kl_shampoo.cpp", ".along = kernels::Along::rows,\n                                    .power = -0.5",
+     ".along = kernels::Along::rows,\n                                    .power = -0.25"),
+    ("pro: S_a forgets", "optim/pro_kl_shampoo.cpp", ".add = s.state[kSa],\n            .beta = options_.b2});", ".add = s.state[kSa],\n            .beta = 1});"),
+    ("pro: tail of H dropped", "optim/pro_kl_shampoo.cpp", "  if (r == n) return;\n  project", "  if (r <= n) return;\n  project"),
+    ("pro: tracker forgets U", "optim/pro_kl_shampoo.cpp", ".add = s.state[kU],\n              .beta = options_.b2});", ".add = s.state[kU],\n              .beta = 1});"),
+    ("pro: tracker never turns", "optim/pro_kl_shampoo.cpp", "info.t % options_.tracker_every == 0", "info.t < 0"),
+    ("pro: b transposed", "optim/pro_kl_shampoo.cpp", "{.out = b, .a = next, .b = s.state[kU]", "{.out = b, .a = s.state[kU], .b = next"),
+    ("pro: Y not reset", "optim/pro_kl_shampoo.cpp", "options_.tracker == Tracker::accumulate && due", "options_.tracker == Tracker::accumulate && !due"),
+    ("pro: S average", "optim/pro_kl_shampoo.cpp", "(1 - options_.b2) / static_cast<double>(m),\n            .add = s.state[kS]",
+     "(1 - options_.b2) / static_cast<double>(n),\n            .add = s.state[kS]"),
+    ("pro: no refresh", "optim/pro_kl_shampoo.cpp", "info.t % options_.refresh == 0", "false"),
+    ("pro: seed level", "optim/pro_kl_shampoo.cpp", "1 / std::sqrt(static_cast<double>(m * n))", "2 / std::sqrt(static_cast<double>(m * n))"),
+    # optim/seeding
+    ("seeding: zero gradients seed", "optim/seeding.h", "squares[k] > 0", "squares[k] >= 0"),
+    # kernels
+    ("floor dropped", "kernels/matrix.h", "kSpectrumFloor = 1e-10", "kSpectrumFloor = 1e-30"),
+    ("ridge dropped", "kernels/cpu/matrix.cpp", "1e-6 * trace / size", "1e-12 * trace / size"),
+    ("rotate: mu inside", "kernels/cpu/shampoo.cpp", "+ mu * outside;", "- mu * outside;"),
+    ("rotate: mu stays", "kernels/cpu/shampoo.cpp", "static_cast<float>(mu + moved)", "static_cast<float>(mu - moved)"),
+    ("tail: average", "kernels/cpu/shampoo.cpp", "p.whole[k] - p.inside[k]", "p.whole[k]"),
+    ("eigenvalues: rows by b2 of columns", "kernels/cpu/shampoo.cpp", "(1 - p.b2) / static_cast<double>(p.cols));\n  const float column_rest",
+     "(1 - p.b2) / static_cast<double>(p.rows));\n  const float column_rest"),
+    ("pro eigenvalues: scale not squared", "kernels/cpu/shampoo.cpp", "scale = p.scale[k] * p.scale[k]", "scale = p.scale[k]"),
+    ("update: decay", "kernels/cpu/matrix.cpp", "w[j] = moved - decay * moved;", "w[j] = moved + decay * moved;"),
+    ("seed: ascending", "kernels/cpu/common/factorise.cpp", "rows_ascending[(n - 1 - j) * n + i]", "rows_ascending[j * n + i]"),
+]
+TESTS = "*Agreement*:Identity.*:EdgeCases.*:MatrixRoot.*"
+
+
+def run(command, cwd, timeout):
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, errors="replace", check=False)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="numbers of mutants, from 0")
+    parser.add_argument("--jobs", default="2")
+    arguments = parser.parse_args()
+    chosen = [int(n) for n in arguments.only.split(",") if n] or range(len(MUTANTS))
+    for name, path, before, _ in MUTANTS:
+        found = (ROOT / path).read_text().count(before)
+        if found == 0:
+            sys.exit(f"{name}: {path} does not hold what is to be replaced: {before!r}")
+    survivors, built = [], 0
+    with tempfile.TemporaryDirectory(prefix="kiln-mutants-") as temporary:
+        copy = pathlib.Path(temporary)
+        for part in ("CMakeLists.txt", "CMakePresets.json", "cmake", "src", "kernels", "models", "optim", "data", "tests"):
+            (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, copy / part)
+        (copy / "scripts").mkdir()
+        build = ["ninja", "-C", "build/release", f"-j{arguments.jobs}", "test_optim"]
+        if run(["cmake", "--preset", "release", "-DKILN_BENCHMARKS=OFF"], copy, 600).returncode or run(build, copy, 3600).returncode:
+            sys.exit("the unbroken copy does not build")
+        for n in chosen:
+            name, path, before, after = MUTANTS[n]
+            original = (copy / path).read_text()
+            (copy / path).write_text(original.replace(before, after, 1))
+            made = run(build, copy, 3600)
+            if made.returncode:
+                print(f"{n:3} {name}: does not compile\n{made.stdout[-2000:]}", flush=True)
+                survivors.append(name)
+            else:
+                built += 1
+                test = ["build/release/tests/test_optim", f"--gtest_filter={TESTS}", "--gtest_break_on_failure", "--gtest_brief=1"]
+                try:
+                    killed = run(test, copy, 900).returncode != 0
+                except subprocess.TimeoutExpired:
+                    killed = True
+                print(f"{n:3} {name}: {'killed' if killed else 'SURVIVED'}", flush=True)
+                if not killed:
+                    survivors.append(name)
+            (copy / path).write_text(original)
+    print(f"{built} mutants built, {len(survivors)} survive: {survivors}")
+    sys.exit(1 if survivors else 0)
+
+
+if __name__ == "__main__":
+    main()
