@@ -57,6 +57,7 @@ class Trainer {
  public:
   Trainer(const config::Config& config, StartMode mode)
       : config_(config),
+        generator_(config),
         device_(cpu_device(static_cast<int>(config.device.threads), config.device.isa)),
         pool_(device_.threads),
         training_(config.data.train, config.model.vocab, config.train.sequence),
@@ -153,7 +154,7 @@ class Trainer {
     harmless("sampling", [&] {
       const auto& s = config_.sampling;
       const std::string text =
-          generate_text(context_, run_, config_.data.tokenizer, s.prompt,
+          generator_.sample(context_, run_,
                         {.tokens = s.tokens, .temperature = s.temperature, .top_k = s.top_k,
                          .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
       fmt::print("--- sample at step {} ---\n{}\n---\n", position_.step, text);
@@ -199,6 +200,7 @@ class Trainer {
   }
 
   config::Config config_;
+  TextGenerator generator_;
   Device device_;
   ThreadPool pool_;
   data::Dataset training_;
