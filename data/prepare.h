@@ -40,8 +40,9 @@ struct PrepareProgress {
   int64_t documents, tokens;        // written so far, both splits
 };
 
-// Reads, encodes and writes in memory that does not depend on the size of the inputs: some 30 MB a thread,
-// the hashes of documents apart. Threads encode; what is written depends on inputs and options alone.
+// Reads, encodes and writes in memory that does not depend on the size of the inputs: some 26 MB for two
+// threads, very long documents and the hashes of documents apart. Threads encode; what is written depends on
+// inputs and options alone.
 //
 // A shard gets its final name when it is complete, and dataset.json (tokenizer, counts, shards with
 // checksums, inputs) comes last: where that is, the dataset is complete. Until then there is preparing.json,

@@ -65,6 +65,14 @@ size_t valid_utf8_bytes(std::string_view text) {
   }
 }
 
+std::string pretokenizer_version() {
+  std::array<char, 64> library{}, unicode{};
+  pcre2_config(PCRE2_CONFIG_VERSION, library.data());
+  pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, unicode.data());
+  const std::string_view version = library.data();  // "10.42 2022-12-11"
+  return fmt::format("{}, Unicode {}", version.substr(0, version.find(' ')), unicode.data());
+}
+
 Pretokenizer::Pretokenizer() {
   int code = 0;
   PCRE2_SIZE offset = 0;

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <string>
 #include <string_view>
 
 namespace kiln::data {
 
 // The number of bytes at the beginning of `text` that are well-formed UTF-8 (Unicode 15, table 3-7).
 size_t valid_utf8_bytes(std::string_view text);
+
+// "10.42, Unicode 14.0.0": of the library that runs the pattern, whose tables of letters and digits decide.
+std::string pretokenizer_version();
 
 // The compiled pattern; shared by threads.
 class Pretokenizer {

@@ -230,6 +230,8 @@ void check_pipeline(const Json& document, const std::string& source) {
 
 // ---- tiktoken ----
 
+constexpr size_t kMaxTokenBytes = 1024;  // far longer than any in use; all cuts of each are tried
+
 int base64_digit(char c) {
   if (c >= 'A' && c <= 'Z') return c - 'A';
   if (c >= 'a' && c <= 'z') return c - 'a' + 26;
@@ -364,6 +366,9 @@ BpeRules read_tiktoken(std::string_view content, const std::string& source) {
     if (rank >= kMaxVocab - 1) fail(where, fmt::format("rank {} is not in 0 ... {}", rank, kMaxVocab - 2));
     if (rank >= rules.tokens.size()) rules.tokens.resize(rank + 1);
     if (!rules.tokens[rank].empty()) fail(where, fmt::format("rank {} a second time", rank));
+    if (bytes.size() > kMaxTokenBytes) {
+      fail(where, fmt::format("a token of {} bytes, more than {}", bytes.size(), kMaxTokenBytes));
+    }
     const auto [earlier, is_new] = lines.emplace(bytes, number);
     if (!is_new) fail(where, fmt::format("the token of line {} again", earlier->second));
     rules.tokens[rank] = bytes;

@@ -14,7 +14,7 @@ struct Model {
   int64_t width = 0;           // C, a multiple of heads
   int64_t heads = 0;           // NH
   int64_t ffn = 0;             // inner width of the feed-forward block; resolved: never 0
-  int64_t vocab = 0;           // V: token ids that exist, at most 65536
+  int64_t vocab = 0;           // V: token ids that exist
   int64_t vocab_multiple = 0;  // the rows of the embedding are V rounded up to this
   int64_t context = 0;         // longest sequence
   bool operator==(const Model&) const = default;
@@ -23,7 +23,7 @@ struct Model {
 struct Data {
   std::string train;       // token shards: a path, a folder's pattern ("cache/corpus/train_*.bin")
   std::string validation;  // the same; empty: no validation
-  std::string tokenizer;   // "bytes" | "gpt2": what the tokens of the shards mean
+  std::string tokenizer;   // "bytes", "gpt2" or a path: what the tokens of the shards mean
   bool operator==(const Data&) const = default;
 };
 

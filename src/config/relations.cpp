@@ -66,11 +66,12 @@ class Relations {
                          m.heads, m.width, m.width / m.heads, m.heads, m.width % m.heads),
              neighbours("model.width", m.width, m.heads));
     }
-    const int64_t least = config_.data.tokenizer == "bytes" ? kByteVocab : kGpt2Vocab;
+    const std::string& tokenizer = config_.data.tokenizer;  // a file's is compared when it is opened
+    const int64_t least = tokenizer == "bytes" ? kByteVocab : tokenizer == "gpt2" ? kGpt2Vocab : 0;
     if (m.vocab < least) {
       broken({"model.vocab", "data.tokenizer"},
              fmt::format("model.vocab = {} is less than the {} tokens of data.tokenizer = \"{}\"", m.vocab,
-                         least, config_.data.tokenizer),
+                         least, tokenizer),
              fmt::format("set model.vocab to {}", least));
     }
   }
@@ -188,8 +189,9 @@ class Relations {
     if (!s.prompt.empty() && config_.data.tokenizer == "gpt2") {
       broken(
           {"sampling.prompt", "data.tokenizer"},
-          "sampling.prompt is text, which this version cannot turn into tokens of data.tokenizer = \"gpt2\"",
-          "leave the prompt empty: a sample then starts a new document");
+          "sampling.prompt is text, which cannot be turned into tokens of data.tokenizer = \"gpt2\" without "
+          "GPT-2's files",
+          "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty");
     }
   }
 

@@ -19,6 +19,7 @@ Slot at(Config& config) {
 constexpr int64_t kSafeInteger = 9'007'199'254'740'991;  // 2^53 - 1: what every JSON reader holds exactly
 constexpr int64_t kMostSteps = 100'000'000;              // times kMostStepTokens: still an int64
 constexpr int64_t kMostStepTokens = int64_t{1} << 36;
+constexpr int64_t kMostVocab = int64_t{1} << 20;
 constexpr int64_t kMostSequence = int64_t{1} << 20;
 
 using SlotOf = Slot (*)(Config&);
@@ -85,9 +86,11 @@ std::vector<Key> make_schema() {
       integer("model.ffn", at<&Config::model, &Model::ffn>, 0, "channels", 0, 1 << 20,
               "Inner width of the feed-forward layers; 0: four times model.width.",
               "intermediate_size d_ff n_inner mlp_dim ffn_dim hidden_dim"),
-      integer("model.vocab", at<&Config::model, &Model::vocab>, kRequired, "tokens", 2, 65536,
-              "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2.",
-              "vocab_size vocabulary vocabulary_size n_vocab", "shards hold tokens of 16 bits"),
+      integer("model.vocab", at<&Config::model, &Model::vocab>, kRequired, "tokens", 2, kMostVocab,
+              "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2; a vocabulary of "
+              "your own has as "
+              "many as kiln data train-tokenizer was told.",
+              "vocab_size vocabulary vocabulary_size n_vocab"),
       integer("model.vocab_multiple", at<&Config::model, &Model::vocab_multiple>, 128, "tokens", 1, 65536,
               "The embedding has model.vocab rows rounded up to a multiple of this; the extra rows are never "
               "predicted.",
@@ -102,10 +105,12 @@ std::vector<Key> make_schema() {
       text("data.validation", at<&Config::data, &Data::validation>, Required{.may_be_empty = true}, kPathUnit,
            "Token shards to validate on, written like data.train; empty: no validation.",
            "val valid val_data val_files val_bin validation_data eval_data input_val_bin"),
-      choice("data.tokenizer", at<&Config::data, &Data::tokenizer>, "bytes", {"bytes", "gpt2"},
-             "What the tokens mean: bytes and end-of-text, or GPT-2's vocabulary (samples are then printed "
-             "as token ids).",
-             "tokenizer_name encoding", "this version knows these two"),
+      text("data.tokenizer", at<&Config::data, &Data::tokenizer>, "bytes", kPathUnit,
+           "What the tokens of the shards mean: bytes (256 and end-of-text), gpt2 (samples are then printed "
+           "as token ids), "
+           "or the path of a tokenizer.json, of a folder with vocab.json and merges.txt, or of a *.tiktoken "
+           "file.",
+           "tokenizer_name encoding tokenizer_path vocab_file"),
 
       integer("train.steps", at<&Config::train, &Train::steps>, kRequired, "steps", 1, kMostSteps,
               "Optimizer steps of the whole run.",
@@ -285,7 +290,7 @@ std::vector<Key> make_schema() {
              "The logits are divided by it: below 1 samples are safer, above 1 wilder; 0: always the most "
              "likely token.",
              "temp"),
-      integer("sampling.top_k", at<&Config::sampling, &Sampling::top_k>, 0, "tokens", 0, 65536,
+      integer("sampling.top_k", at<&Config::sampling, &Sampling::top_k>, 0, "tokens", 0, kMostVocab,
               "Only this many of the most likely tokens are drawn from; 0: all.", "topk k"),
 
       integer("checkpoint.every", at<&Config::checkpoint, &Checkpoint::every>, 0, "steps", 0, kMostSteps,

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <numeric>
 #include <span>
 
-#include "data/tokenizer.h"
+#include "data/dataset_folder.h"
 #include "src/core/error.h"
 #include "src/core/random.h"
 #include "src/train/stop.h"
@@ -60,18 +61,39 @@ std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std
   return generated;
 }
 
-std::string generate_text(Context& context, plan::PlannedRun& run, const std::string& tokenizer,
-                          const std::string& prompt, const SamplingOptions& options) {
-  if (tokenizer == data::kBytes) {
-    const auto bytes = data::open_tokenizer(tokenizer);
-    std::vector<int32_t> ids{bytes->end_of_text()};
-    bytes->encode(prompt, ids);
-    std::string text = prompt;
-    bytes->decode(generate(context, run, ids, options), text);
-    return text;
+TextGenerator::TextGenerator(const config::Config& config) : prompt_(config.sampling.prompt) {
+  const std::string& spec = config.data.tokenizer;
+  if (spec == "gpt2") {
+    constexpr int32_t kGpt2EndOfText = 50256;
+    prompt_tokens_ = {kGpt2EndOfText};
+    return;
   }
-  constexpr int32_t kGpt2EndOfText = 50256;
-  return fmt::format("token ids: {}", fmt::join(generate(context, run, {kGpt2EndOfText}, options), " "));
+  tokenizer_ = data::open_tokenizer(spec);
+  if (tokenizer_->vocab() > config.model.vocab) {
+    throw Error(ExitCode::usage,
+                fmt::format("model.vocab = {} is less than the {} tokens of data.tokenizer = \"{}\"", config.model.vocab,
+                            tokenizer_->vocab(), spec),
+                fmt::format("set model.vocab to {}", tokenizer_->vocab()));
+  }
+  const auto folder = std::filesystem::path(config.data.train).parent_path();
+  const auto dataset = data::read_description(folder);
+  if (dataset && dataset->tokenizer_fingerprint != tokenizer_->fingerprint()) {
+    const std::string& made_with = dataset->tokenizer_path.empty() ? dataset->tokenizer_name : dataset->tokenizer_path;
+    throw Error(ExitCode::usage,
+                fmt::format("data.tokenizer = \"{}\" is not the tokenizer that the shards in {} were made with ({})", spec,
+                            folder.string(), made_with),
+                fmt::format("set data.tokenizer to {}, or prepare the shards anew with this one", made_with));
+  }
+  prompt_tokens_ = {tokenizer_->end_of_text()};
+  tokenizer_->encode(prompt_, prompt_tokens_);
+}
+
+std::string TextGenerator::sample(Context& context, plan::PlannedRun& run, const SamplingOptions& options) const {
+  const auto tokens = generate(context, run, prompt_tokens_, options);
+  if (!tokenizer_) return fmt::format("token ids: {}", fmt::join(tokens, " "));
+  std::string text = prompt_;
+  tokenizer_->decode(tokens, text);
+  return text;
 }
 
 }  // namespace kiln::train

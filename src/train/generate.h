@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "data/tokenizer.h"
+#include "src/config/config.h"
 #include "src/plan/planned_run.h"
 
 namespace kiln::train {
@@ -24,8 +27,22 @@ int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& option
 std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std::vector<int32_t>& prompt,
                               const SamplingOptions& options);
 
-// The same as text, by the tokenizer's name in the config ("bytes"; "gpt2" prints token ids).
-std::string generate_text(Context& context, plan::PlannedRun& run, const std::string& tokenizer,
-                          const std::string& prompt, const SamplingOptions& options);
+// Samples of text. Everything that takes memory (the tokenizer, the prompt's tokens) is made at the start, before a run
+// steps.
+class TextGenerator {
+ public:
+  // Opens the tokenizer that the config names; "gpt2" has none here, and its samples are token ids as numbers. Throws
+  // Error(ExitCode::usage) when it has more tokens than the model, or when it is not the one that the training shards
+  // were made with (dataset.json beside them tells), and whatever open_tokenizer() throws.
+  explicit TextGenerator(const config::Config& config);
+
+  // The prompt of the config and what the model makes of it.
+  std::string sample(Context& context, plan::PlannedRun& run, const SamplingOptions& options) const;
+
+ private:
+  std::string prompt_;
+  std::unique_ptr<data::Tokenizer> tokenizer_;  // none: "gpt2"
+  std::vector<int32_t> prompt_tokens_;          // end-of-text, then the prompt
+};
 
 }  // namespace kiln::train

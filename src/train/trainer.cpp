@@ -46,6 +46,7 @@ class Trainer {
  public:
   Trainer(const config::Config& config, StartMode mode)
       : config_(config),
+        generator_(config),
         device_(cpu_device(static_cast<int>(config.device.threads), config.device.isa)),
         pool_(device_.threads),
         training_(config.data.train, config.model.vocab, config.train.sequence),
@@ -89,11 +90,10 @@ class Trainer {
       StepSink sink(*folder_, position_.step + 1);
       const int64_t reports = config_.metrics.every;
       const bool reports_now = reports > 0 && (position_.step + 1) % reports == 0;
-      const StepResult result = train_step(context_, run_, training_, sampler_, *ranks_,
-                                           {.clip = config_.train.clip,
-                                            .lr_multiplier = multiplier,
-                                            .metrics = reports_now ? &sink : nullptr},
-                                           position_);
+      const StepResult result = train_step(
+          context_, run_, training_, sampler_, *ranks_,
+          {.clip = config_.train.clip, .lr_multiplier = multiplier, .metrics = reports_now ? &sink : nullptr},
+          position_);
       if (result.abandoned) return interrupted();
       const double seconds = seconds_since(start);
       const auto metrics = step_metrics(result, multiplier, seconds);
@@ -186,11 +186,11 @@ class Trainer {
     harmless("sampling", [&] {
       const auto& s = config_.sampling;
       const std::string text =
-          generate_text(context_, run_, config_.data.tokenizer, s.prompt,
-                        {.tokens = s.tokens,
-                         .temperature = s.temperature,
-                         .top_k = s.top_k,
-                         .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
+          generator_.sample(context_, run_,
+                            {.tokens = s.tokens,
+                             .temperature = s.temperature,
+                             .top_k = s.top_k,
+                             .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
       if (stop_requested()) return;  // it may be cut short; the resumed run draws it again
       fmt::print("--- sample at step {} ---\n{}\n---\n", position_.step, text);
       std::fflush(stdout);
@@ -236,6 +236,7 @@ class Trainer {
   }
 
   config::Config config_;
+  TextGenerator generator_;
   Device device_;
   ThreadPool pool_;
   data::Dataset training_;

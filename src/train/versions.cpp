@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/pretokenizer.h"
 #include "kernels/linear.h"
 #include "src/device/device.h"
 
@@ -21,6 +22,7 @@ std::vector<std::pair<std::string, std::string>> facts() {
       {"instruction set", std::string(name_of(device.isa)) + " (best of this processor)"},
       {"processor", device.name},
       {"libraries", kernels::library_versions()},
+      {"PCRE2", data::pretokenizer_version()},
       {"nlohmann/json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
                                     NLOHMANN_JSON_VERSION_PATCH)},
       {"spdlog", fmt::format("{}.{}.{}", SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH)},

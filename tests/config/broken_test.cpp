@@ -232,9 +232,11 @@ const std::vector<Broken> kValues = {
     {"eps_of_zero", R"({ "optimizer": { "eps": 0.0 } })",
      "configs/x.json:1:25: optimizer.eps: 0 is outside of 0 < eps <= 1",
      about("optimizer.eps")},
-    {"vocab_beyond_16_bits", R"({ "model": { "vocab": 128000 } })",
-     "configs/x.json:1:23: model.vocab: 128000 is outside of 2 <= vocab <= 65536",
-     "shards hold tokens of 16 bits"},
+    {"vocab_beyond_reason", R"({ "model": { "vocab": 2000000 } })",
+     "configs/x.json:1:23: model.vocab: 2000000 is outside of 2 <= vocab <= 1048576",
+     "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2; a vocabulary of your own "
+     "has as many as "
+     "kiln data train-tokenizer was told."},
     {"seed_beyond_64_bits", R"({ "train": { "seed": 18446744073709551616 } })",
      "configs/x.json:1:22: train.seed: 1.8446744073709552e+19 is outside of 0 <= seed <= 9007199254740991",
      "Decides the initial weights, the order of the data and the samples. Default: 42."},
@@ -351,10 +353,10 @@ const std::vector<Broken> kRelations = {
      {"validation.tokens=31"}},
     {"prompt_for_gpt2_tokens",
      kValid,
-     "--set sampling.prompt=Once: sampling.prompt is text, which this version cannot turn into tokens of "
-     "data.tokenizer "
-     "= \"gpt2\"",
-     "leave the prompt empty: a sample then starts a new document",
+     "--set sampling.prompt=Once: sampling.prompt is text, which cannot be turned into tokens of "
+     "data.tokenizer = \"gpt2\" "
+     "without GPT-2's files",
+     "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty",
      {"data.tokenizer=gpt2", "model.vocab=50257", "sampling.prompt=Once"}},
 };
 INSTANTIATE_TEST_SUITE_P(Relations, BrokenConfig, ::testing::ValuesIn(kRelations), name_of_case);

@@ -222,8 +222,8 @@ TEST(Presets, LoadAndComeBack) {
 TEST(Presets, HaveTheSizesOfTheirNames) {
   const Config mini = load(fs::path(KILN_SOURCE) / "configs/gpt2-mini/adamw.json");
   EXPECT_EQ(mini.output.dir, "runs/gpt2-mini-adamw");
-  EXPECT_EQ(mini.data.tokenizer, "bytes");
-  EXPECT_EQ(mini.model.vocab, 257);
+  EXPECT_EQ(mini.data.tokenizer, "cache/corpus/tokenizer.json");
+  EXPECT_EQ(mini.model.vocab, 8192);
   const Config gpt2 = load(fs::path(KILN_SOURCE) / "configs/gpt2-124m/adamw.json");
   EXPECT_EQ(gpt2.model, (Model{"gpt2", 12, 768, 12, 3072, 50257, 128, 1024}));
   EXPECT_EQ(gpt2.train.tokens_per_step, 524288);

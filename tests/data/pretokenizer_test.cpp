@@ -45,6 +45,8 @@ TEST(Pretokenizer, KnowsUnicodeSpaces) {
   for (const char* other : {"\u180e", "\u200b"}) {
     EXPECT_EQ(pretokens_of(std::string("a ") + other + "b"), (Pieces{"a", std::string(" ") + other, "b"}))
         << other;
+    EXPECT_EQ(pretokens_of(std::string("a  ") + other), (Pieces{"a", " ", std::string(" ") + other}))
+        << other;
   }
 }
 

@@ -217,6 +217,9 @@ TEST(Tiktoken, BrokenLinesAreNamed) {
   EXPECT_EQ(refused(" 1"), "a.tiktoken, line 2: \" 1\"" + instead);
   EXPECT_EQ(refused("Ig== 2000000"), "a.tiktoken, line 2: rank 2000000 is not in 0 ... 1048574");
   EXPECT_EQ(refused("Ig== 0"), "a.tiktoken, line 2: rank 0 a second time");
+  std::string long_token;
+  for (int i = 0; i < 400; i++) long_token += "YWFh";
+  EXPECT_EQ(refused(long_token + " 1"), "a.tiktoken, line 2: a token of 1200 bytes, more than 1024");
   EXPECT_EQ(refused("IQ== 1"), "a.tiktoken, line 2: the token of line 1 again");
 }
 

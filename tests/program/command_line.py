@@ -20,7 +20,7 @@ for words in ("train", "plan", "config", "data", "replay", "Examples:", "Exit co
 for command in ("train", "plan", "config", "data", "replay"):
     require(len(kiln(command, "--help").stdout) > 200, f"kiln {command} --help teaches nothing")
 version = kiln("--version").stdout
-for words in ("kiln", "backends", "instruction set", "oneDNN", "OpenBLAS", "nlohmann/json"):
+for words in ("kiln", "backends", "instruction set", "oneDNN", "OpenBLAS", "PCRE2", "Unicode", "nlohmann/json"):
     require(words in version, f"kiln --version lacks '{words}'")
 
 folder = make_workplace()
@@ -31,7 +31,20 @@ fails(2, "train", folder / "missing.json", says=["missing.json", "hint"])
 fails(2, "train", config, "--set", "optimizer.lrr=1", says=["optimizer.lrr", "optimizer.lr"])
 fails(2, "train", config, "--set", "train.precision=bf16", says=["bf16"])
 fails(3, "train", config, "--set", "data.train=nowhere_*.bin", says=["nowhere_*.bin", "hint"])
+fails(3, "train", config, "--set", "data.tokenizer=gpt3", says=["there is no tokenizer \"gpt3\"", "hint"])
 fails(2, "config", says=["nothing to do"])
+
+# A vocabulary of one's own: samples are text, and neither a smaller model nor another tokenizer is taken for it.
+trained = make_workplace(vocab=500)
+output = kiln("train", trained / "config.json", "--set", "train.steps=10", "--set", "sampling.every=10",
+              "--set", "sampling.prompt=some words", "--set", "sampling.tokens=5").stdout
+require("--- sample at step 10 ---\nsome words" in output and "token ids" not in output, f"no sample of text:\n{output}")
+tokenizer = trained / "tokenizer.json"
+fails(2, "train", trained / "config.json", "--set", "model.vocab=499", "--overwrite", says=["499", "500 tokens", "tokenizer.json"])
+fails(2, "train", config, "--set", f"data.tokenizer={tokenizer}", "--set", "model.vocab=500",
+      says=["is not the tokenizer", "(bytes)", "set data.tokenizer to bytes"])
+fails(2, "train", trained / "config.json", "--set", "data.tokenizer=bytes", "--overwrite", says=["is not the tokenizer", "tokenizer.json"])
+remove(trained)
 
 kiln("train", config, "--set", "train.steps=10")
 fails(2, "train", config, "--set", "train.steps=10", says=["already holds a run", "--resume", "--overwrite"])

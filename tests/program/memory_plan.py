@@ -6,9 +6,10 @@ import re
 from support import BUILD, kiln, make_workplace, remove, require
 
 folder = make_workplace(
+    vocab=400,
     model={"layers": 3, "width": 96, "heads": 3, "context": 128},
     train={"steps": 12, "micro_batch": 6, "sequence": 128, "tokens_per_step": 1536, "loss_rows": 200},
-    validation={"every": 4}, checkpoint={"every": 4}, sampling={"every": 6, "tokens": 4})
+    validation={"every": 4}, checkpoint={"every": 4}, sampling={"every": 6, "tokens": 40, "prompt": "ab cd"})
 config = folder / "config.json"
 DEVICE_ERROR = 4
 

@@ -27,14 +27,20 @@ def write_text(path, words=60_000, seed=1):
             file.write(json.dumps({"text": " ".join(text)}) + "\n")
 
 
-def make_workplace(**sections):
-    """A temporary folder with shards and config.json; `sections` override the small default config."""
+def make_workplace(vocab=None, **sections):
+    """A temporary folder with shards and config.json; `sections` override the small default config. The tokens are bytes,
+    or those of a tokenizer of `vocab` tokens that is trained on the text."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kiln-test-"))
     write_text(folder / "documents.jsonl")
-    kiln("data", "prepare", "--out", folder / "shards", folder / "documents.jsonl")
+    tokenizer = "bytes"
+    if vocab:
+        tokenizer = f"{folder}/tokenizer.json"
+        kiln("data", "train-tokenizer", "--vocab-size", vocab, "--out", tokenizer, folder / "documents.jsonl")
+    kiln("data", "prepare", "--tokenizer", tokenizer, "--out", folder / "shards", folder / "documents.jsonl")
     config = {
-        "model": {"family": "gpt2", "layers": 2, "width": 32, "heads": 2, "vocab": 257, "vocab_multiple": 64, "context": 64},
-        "data": {"train": f"{folder}/shards/train_*.bin", "validation": f"{folder}/shards/validation_*.bin"},
+        "model": {"family": "gpt2", "layers": 2, "width": 32, "heads": 2, "vocab": vocab or 257, "vocab_multiple": 64, "context": 64},
+        "data": {"train": f"{folder}/shards/train_*.bin", "validation": f"{folder}/shards/validation_*.bin",
+                 "tokenizer": tokenizer},
         "train": {"steps": 60, "micro_batch": 4, "sequence": 32, "tokens_per_step": 256, "loss_rows": 48},
         "optimizer": {"lr": 0.003},
         "schedule": {"warmup": 5},
