@@ -180,10 +180,12 @@ struct DocumentReader::State {
     position.offset = input->offset();
   }
 
+  size_t longest() const { return static_cast<size_t>(options.longest_record_bytes); }
+
   [[noreturn]] void too_long(const char* what, const char* hint) const {
     throw Error(ExitCode::data,
                 fmt::format("{}, line {} (byte offset {}): {} of more than {} bytes", shown(name()),
-                            position.line + 1, position.offset, what, kMaxRecordBytes),
+                            position.line + 1, position.offset, what, longest()),
                 hint);
   }
 
@@ -192,14 +194,14 @@ struct DocumentReader::State {
     for (;;) {
       size_t searched = 0, end = 0;
       std::string_view text = input->ahead(1);
-      while ((end = text.find('\n', searched)) == std::string_view::npos && !input->ended()) {
+      while ((end = text.find('\n', searched)) == std::string_view::npos && !input->ended() &&
+             text.size() <= longest()) {
         searched = text.size();
-        if (searched > static_cast<size_t>(kMaxRecordBytes))
-          too_long("a line", "one line is one document: cut it");
         text = input->ahead(2 * searched + 1);
       }
       if (text.empty()) return false;
       const std::string_view line = text.substr(0, end);
+      if (line.size() > longest()) too_long("a line", "one line is one document: cut it into several");
       const bool blank = line.find_first_not_of(" \t\r") == std::string_view::npos;
       if (!blank) record = {position, std::string(line)};
       take(std::min(line.size() + 1, text.size()));
@@ -210,11 +212,12 @@ struct DocumentReader::State {
 
   bool next_piece(Record& record) {
     const bool cut = options.text_document_bytes > 0;
-    const auto limit = static_cast<size_t>(cut ? options.text_document_bytes : kMaxRecordBytes);
-    const std::string_view text = input->ahead(2 * limit);
+    const auto limit = static_cast<size_t>(options.text_document_bytes);
+    const std::string_view text = input->ahead(cut ? 2 * limit : longest() + 1);
     if (text.empty()) return false;
-    if (!cut && text.size() > limit) too_long("a text", "let long texts be cut: --text-document-bytes 50000");
-    const size_t bytes = piece_bytes(text, limit, input->ended());
+    if (!cut && text.size() > longest())
+      too_long("a text", "let long texts be cut: --text-document-bytes 50000");
+    const size_t bytes = cut ? piece_bytes(text, limit, input->ended()) : text.size();
     record = {position, std::string(text.substr(0, bytes))};
     take(bytes);
     return true;

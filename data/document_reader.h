@@ -20,10 +20,9 @@ struct ReadOptions {
   // many: at a blank line where there is one, else at a line's end, else between words. 0: never; it is then
   // read whole.
   int64_t text_document_bytes = 50'000;
+  // Longer lines of JSON, and longer texts that are not cut, are refused: a document has to fit into memory.
+  int64_t longest_record_bytes = int64_t{1} << 30;
 };
-
-// The longest line of JSON, and the longest text that is not cut.
-inline constexpr int64_t kMaxRecordBytes = int64_t{1} << 30;
 
 struct ReadPosition {
   int64_t input = 0;   // in ReadOptions::inputs

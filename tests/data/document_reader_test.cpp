@@ -98,6 +98,25 @@ TEST(DocumentReader, PiecesOfTextAreOfGoodSize) {
   }
 }
 
+TEST(DocumentReader, RecordsBeyondReasonAreRefused) {
+  const TemporaryFolder folder;
+  ReadOptions options{
+      .inputs = {
+          folder.write("a.jsonl", "{\"text\": \"\"}\n" + std::string(1'000'000, 'x') + "\n").string()}};
+  options.longest_record_bytes = 999'999;
+  EXPECT_EQ(error_message(ExitCode::data, [&] { texts_of(options); }),
+            options.inputs[0] + ", line 2 (byte offset 13): a line of more than 999999 bytes");
+  options.inputs = {folder.write("b.txt", std::string(1'000'000, 'x')).string()};
+  EXPECT_EQ(texts_of(options).size(), 20u) << "cut into pieces";
+  options.text_document_bytes = 0;
+  EXPECT_EQ(error_message(ExitCode::data, [&] { texts_of(options); }),
+            options.inputs[0] + ", line 1 (byte offset 0): a text of more than 999999 bytes");
+  options.longest_record_bytes = 1'000'000;
+  EXPECT_EQ(texts_of(options).size(), 1u);
+  options.inputs = {folder.write("c.jsonl", "{\"text\": \"" + std::string(999'988, 'x') + "\"}").string()};
+  EXPECT_EQ(texts_of(options).size(), 1u) << "exactly as long as allowed";
+}
+
 TEST(DocumentReader, WhatCannotBeReadIsNamed) {
   const TemporaryFolder folder;
   EXPECT_EQ(
