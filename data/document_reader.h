@@ -13,8 +13,7 @@ inline constexpr const char* kStandardInput = "-";
 struct ReadOptions {
   std::vector<std::string> inputs;  // paths, or "-"; read in this order
   // "auto": by the names, *.jsonl (one JSON object a line, whose "text" is the document; blank lines are
-  // skipped) or
-  // *.txt (the file is a document); "jsonl" or "txt": all inputs are this, whatever their names.
+  // skipped) or *.txt (the file is a document); "jsonl" or "txt": all inputs are this, whatever their names.
   std::string format = "auto";
   // A .txt longer than this is cut into pieces of at most this many bytes, and usually more than half as
   // many: at a blank line where there is one, else at a line's end, else between words. 0: never; it is then

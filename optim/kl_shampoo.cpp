@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/table.h"
+#include "optim/factors.h"
 #include "optim/seeding.h"
 #include "src/core/error.h"
 
@@ -43,7 +44,7 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
   for_slices(
       context, batch, temporaries, [&](int64_t k) { return seeding.ready(k); },
       [&](const Slice& s) {
-        average(context, s, info);
+        average_gradient(context, s, s.state[kM], options_.b1, info.gradient_scale);
         if (options_.root == Root::newton_schulz) {
           statistics_by_roots(context, s, info);
           update_by_roots(context, s, info);
@@ -51,8 +52,9 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
           update(context, s, info);
           statistics(context, s, info);
           if (context.dry_run || info.t % options_.refresh == 0) {
-            refresh(context, s, kSa, kQa, s.rows);
-            refresh(context, s, kSb, kQb, s.cols);
+            const Stopwatch watch(times_.roots);
+            power_step(context, s.state[kQa], s.state[kSa], s.count, s.rows, events_);
+            power_step(context, s.state[kQb], s.state[kSb], s.count, s.cols, events_);
           }
         }
       });
@@ -91,30 +93,24 @@ void KlShampoo::seed(Context& context, const Slice& s, const double* squares, co
     fill(kSb, s.cols, s.cols, true);
     return;
   }
-  kernels::matrix_product(context, {.out = s.state[kSa],
-                                    .a = s.grad,
-                                    .b = s.grad,
-                                    .count = s.count,
-                                    .M = s.rows,
-                                    .N = s.rows,
-                                    .K = s.cols,
-                                    .lda = s.ld,
-                                    .ldb = s.ld,
-                                    .b_transposed = true,
-                                    .symmetric = true,
-                                    .alpha = (1 - options_.b2) * scale * scale / n});
-  kernels::matrix_product(context, {.out = s.state[kSb],
-                                    .a = s.grad,
-                                    .b = s.grad,
-                                    .count = s.count,
-                                    .M = s.cols,
-                                    .N = s.cols,
-                                    .K = s.rows,
-                                    .lda = s.ld,
-                                    .ldb = s.ld,
-                                    .a_transposed = true,
-                                    .symmetric = true,
-                                    .alpha = (1 - options_.b2) * scale * scale / m});
+  update_factor(context, {.s = s.state[kSa],
+                          .x = s.grad,
+                          .count = s.count,
+                          .rows = s.rows,
+                          .cols = s.cols,
+                          .side = Side::left,
+                          .keep = 0,
+                          .add = (1 - options_.b2) * scale * scale / n,
+                          .ld = s.ld});
+  update_factor(context, {.s = s.state[kSb],
+                          .x = s.grad,
+                          .count = s.count,
+                          .rows = s.rows,
+                          .cols = s.cols,
+                          .side = Side::right,
+                          .keep = 0,
+                          .add = (1 - options_.b2) * scale * scale / m,
+                          .ld = s.ld});
   Scratch scratch(context);
   int32_t* status = scratch.take<int32_t>(s.count);
   kernels::seed_bases(context, {.left = s.state[kQa],
@@ -130,18 +126,6 @@ void KlShampoo::seed(Context& context, const Slice& s, const double* squares, co
   events_.count(context, status, s.count);
   fill(kLa, 1, s.rows, false);
   fill(kLb, 1, s.cols, false);
-}
-
-void KlShampoo::average(Context& context, const Slice& s, const StepInfo& info) {
-  kernels::matrix_combine(context, {.out = s.state[kM],
-                                    .x = s.grad,
-                                    .add = s.state[kM],
-                                    .count = s.count,
-                                    .rows = s.rows,
-                                    .cols = s.cols,
-                                    .ld_x = s.ld,
-                                    .alpha = (1 - options_.b1) * info.gradient_scale,
-                                    .beta = options_.b1});
 }
 
 void KlShampoo::update(Context& context, const Slice& s, const StepInfo& info) {
@@ -239,30 +223,22 @@ void KlShampoo::statistics(Context& context, const Slice& s, const StepInfo& inf
                                   .cols = n,
                                   .along = kernels::Along::rows,
                                   .power = -0.5});
-  kernels::matrix_product(context, {.out = s.state[kSa],
-                                    .a = right,
-                                    .b = right,
-                                    .add = s.state[kSa],
-                                    .count = s.count,
-                                    .M = m,
-                                    .N = m,
-                                    .K = n,
-                                    .b_transposed = true,
-                                    .symmetric = true,
-                                    .alpha = fresh / static_cast<double>(n),
-                                    .beta = options_.b2});
-  kernels::matrix_product(context, {.out = s.state[kSb],
-                                    .a = left,
-                                    .b = left,
-                                    .add = s.state[kSb],
-                                    .count = s.count,
-                                    .M = n,
-                                    .N = n,
-                                    .K = m,
-                                    .a_transposed = true,
-                                    .symmetric = true,
-                                    .alpha = fresh / static_cast<double>(m),
-                                    .beta = options_.b2});
+  update_factor(context, {.s = s.state[kSa],
+                          .x = right,
+                          .count = s.count,
+                          .rows = s.rows,
+                          .cols = s.cols,
+                          .side = Side::left,
+                          .keep = options_.b2,
+                          .add = fresh / static_cast<double>(n)});
+  update_factor(context, {.s = s.state[kSb],
+                          .x = left,
+                          .count = s.count,
+                          .rows = s.rows,
+                          .cols = s.cols,
+                          .side = Side::right,
+                          .keep = options_.b2,
+                          .add = fresh / static_cast<double>(m)});
   kernels::kl_eigenvalues(context, {.a = s.state[kLa],
                                     .b = s.state[kLb],
                                     .k = both,
@@ -272,19 +248,6 @@ void KlShampoo::statistics(Context& context, const Slice& s, const StepInfo& inf
                                     .b2 = options_.b2,
                                     .least_a = least_eigenvalue(options_.init, m),
                                     .least_b = least_eigenvalue(options_.init, n)});
-}
-
-void KlShampoo::refresh(Context& context, const Slice& s, size_t factor, size_t basis, int64_t n) {
-  const Stopwatch watch(times_.roots);
-  Scratch scratch(context);
-  kernels::Matrices turned = scratch.matrices(s.count, n * n);
-  int32_t* status = scratch.take<int32_t>(s.count);
-  kernels::matrix_product(
-      context,
-      {.out = turned, .a = s.state[factor], .b = s.state[basis], .count = s.count, .M = n, .N = n, .K = n});
-  kernels::matrix_qr(
-      context, {.q = s.state[basis], .a = turned, .count = s.count, .rows = n, .cols = n, .status = status});
-  events_.count(context, status, s.count);
 }
 
 void KlShampoo::statistics_by_roots(Context& context, const Slice& s, const StepInfo& info) {
@@ -308,18 +271,14 @@ void KlShampoo::statistics_by_roots(Context& context, const Slice& s, const Step
                                     .K = n,
                                     .lda = s.ld,
                                     .alpha = scale});
-  kernels::matrix_product(context, {.out = s.state[kSa],
-                                    .a = whitened,
-                                    .b = whitened,
-                                    .add = s.state[kSa],
-                                    .count = s.count,
-                                    .M = m,
-                                    .N = m,
-                                    .K = n,
-                                    .b_transposed = true,
-                                    .symmetric = true,
-                                    .alpha = fresh / static_cast<double>(n),
-                                    .beta = options_.b2});
+  update_factor(context, {.s = s.state[kSa],
+                          .x = whitened,
+                          .count = s.count,
+                          .rows = s.rows,
+                          .cols = s.cols,
+                          .side = Side::left,
+                          .keep = options_.b2,
+                          .add = fresh / static_cast<double>(n)});
   kernels::matrix_product(context, {.out = whitened,
                                     .a = root_a,
                                     .b = s.grad,
@@ -329,18 +288,14 @@ void KlShampoo::statistics_by_roots(Context& context, const Slice& s, const Step
                                     .K = m,
                                     .ldb = s.ld,
                                     .alpha = scale});
-  kernels::matrix_product(context, {.out = s.state[kSb],
-                                    .a = whitened,
-                                    .b = whitened,
-                                    .add = s.state[kSb],
-                                    .count = s.count,
-                                    .M = n,
-                                    .N = n,
-                                    .K = m,
-                                    .a_transposed = true,
-                                    .symmetric = true,
-                                    .alpha = fresh / static_cast<double>(m),
-                                    .beta = options_.b2});
+  update_factor(context, {.s = s.state[kSb],
+                          .x = whitened,
+                          .count = s.count,
+                          .rows = s.rows,
+                          .cols = s.cols,
+                          .side = Side::right,
+                          .keep = options_.b2,
+                          .add = fresh / static_cast<double>(m)});
 }
 
 void KlShampoo::update_by_roots(Context& context, const Slice& s, const StepInfo& info) {

@@ -42,9 +42,10 @@ struct KlShampooOptions {
 //   4. K = Q_a^T G Q_b; l_a,i <- b2 l_a,i + (1-b2) mean_j K_ij^2/l_b,j; l_b,j likewise
 //   5. where t is a multiple of `refresh`: Q_a <- qr(S_a Q_a), Q_b <- qr(S_b Q_b)
 //   6. W <- W - lr D; W <- W - lr wd W
-// With Root::newton_schulz: 1; S_a <- b2 S_a + (1-b2)/n (G R_b)(.)^T and S_b <- b2 S_b + (1-b2)/m (R_a
-// G)^T(.) with the roots R = S^(-1/2) of the old factors; D = R_a M R_b with those of the new ones (eps does
-// not enter); 6. State: M; S_a, S_b; Q_a, Q_b; l_a, l_b; with Root::newton_schulz only M, S_a, S_b.
+// With Root::newton_schulz, instead of 2 to 5 and with the roots R = S^(-1/2) of the old factors:
+//   S_a <- b2 S_a + (1-b2)/n (G R_b)(.)^T; S_b <- b2 S_b + (1-b2)/m (R_a G)^T(.);
+//   then D = R_a M R_b with the roots of the new ones (eps does not enter).
+// State: M; S_a, S_b; Q_a, Q_b; l_a, l_b; with Root::newton_schulz only M, S_a, S_b.
 class KlShampoo : public Optimizer {
  public:
   explicit KlShampoo(const KlShampooOptions& options);
@@ -59,10 +60,8 @@ class KlShampoo : public Optimizer {
 
  private:
   void seed(Context& context, const Slice& s, const double* squares, const StepInfo& info);
-  void average(Context& context, const Slice& s, const StepInfo& info);
   void update(Context& context, const Slice& s, const StepInfo& info);
   void statistics(Context& context, const Slice& s, const StepInfo& info);
-  void refresh(Context& context, const Slice& s, size_t factor, size_t basis, int64_t n);
   void update_by_roots(Context& context, const Slice& s, const StepInfo& info);
   void statistics_by_roots(Context& context, const Slice& s, const StepInfo& info);
   void apply(Context& context, const Slice& s, kernels::ConstMatrices direction, const StepInfo& info);

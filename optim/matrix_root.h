@@ -27,9 +27,8 @@ void eigen_root(Context& context, kernels::Matrices out, kernels::ConstMatrices 
 
 // By the coupled iteration from Y = s'/L, Z = I (kernels::RootStart): ten times P = Z Y; Y <- Y (a I + b P);
 // Z <- (a I + b P) Z; then s^(-1/2) = Z / sqrt(L). Matrix products only. (a, b): the cubics of CANS, arXiv
-// 2506.10935. Where
-// ||I - Z Y||_F exceeds 1e-2 sqrt(n), an eigen-decomposition takes over, and is counted. Relative error in
-// fp32 over condition numbers: docs/optimizers.md.
+// 2506.10935. Where ||I - Z Y||_F exceeds 1e-2 sqrt(n), an eigen-decomposition takes over, and is counted.
+// Relative error in fp32 over condition numbers: docs/optimizers.md.
 void newton_schulz_root(Context& context, kernels::Matrices out, kernels::ConstMatrices s, int64_t count,
                         int64_t n, Events& events);
 

@@ -32,9 +32,9 @@ struct MatrixBatch {
 };
 
 struct StepInfo {
-  int64_t t;              // optimizer steps so far, this one included
-  double lr_multiplier;   // of the schedule
-  double gradient_scale;  // of clipping: the gradient that counts is gradient_scale * grad
+  int64_t t;                      // optimizer steps so far, this one included
+  double lr_multiplier;           // of the schedule
+  double gradient_scale;          // of clipping: the gradient that counts is gradient_scale * grad
   MetricSink* metrics = nullptr;  // set: say how each matrix is doing
 };
 

@@ -113,8 +113,8 @@ std::string OptimizerSet::describe() const {
   std::string text = fmt::format("  {:<{}} {:>14} {:>6}  {:<14} {:>8} {:>8} {:>5}\n", "parameter", widest,
                                  "shape", "count", "optimizer", "lr", "wd", "rank");
   for (const Row& r : rows) {
-    text += fmt::format("  {:<{}} {:>14} {:>6}  {:<14} {:>8g} {:>8g} {:>5}\n", r.name, widest, r.shape, r.count,
-                        r.optimizer->name(), r.optimizer->lr(), r.optimizer->weight_decay(), r.rank);
+    text += fmt::format("  {:<{}} {:>14} {:>6}  {:<14} {:>8g} {:>8g} {:>5}\n", r.name, widest, r.shape,
+                        r.count, r.optimizer->name(), r.optimizer->lr(), r.optimizer->weight_decay(), r.rank);
   }
   return text;
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/table.h"
+#include "optim/factors.h"
 #include "optim/seeding.h"
 
 namespace kiln::optim {
@@ -90,13 +91,16 @@ void ProKlShampoo::step(Context& context, const MatrixBatch& batch, const StepIn
   for_slices(
       context, batch, temporaries, [&](int64_t k) { return seeding.ready(k); },
       [&](const Slice& s) {
-        average(context, s, info);
+        average_gradient(context, s, s.state[kM], options_.b1, info.gradient_scale);
         if (options_.root == Root::eigenbasis) {
           Scratch part(context);
           const Roots old = roots(context, part, s);
           update(context, s, old, info);
           statistics(context, s, old, info);
-          if (context.dry_run || info.t % options_.refresh == 0) refresh(context, s);
+          if (context.dry_run || info.t % options_.refresh == 0) {
+            const Stopwatch watch(times_.roots);
+            power_step(context, s.state[kQa], s.state[kSa], s.count, m, events_);
+          }
         } else {
           {
             Scratch part(context);
@@ -173,18 +177,6 @@ void ProKlShampoo::seed(Context& context, const Slice& s, const StepInfo& info) 
     multiply(context, s,
              {.out = s.state[sum_index()], .a = s.state[kU], .b = s.state[kS], .M = n, .N = r, .K = r});
   }
-}
-
-void ProKlShampoo::average(Context& context, const Slice& s, const StepInfo& info) {
-  kernels::matrix_combine(context, {.out = s.state[kM],
-                                    .x = s.grad,
-                                    .add = s.state[kM],
-                                    .count = s.count,
-                                    .rows = s.rows,
-                                    .cols = s.cols,
-                                    .ld_x = s.ld,
-                                    .alpha = (1 - options_.b1) * info.gradient_scale,
-                                    .beta = options_.b1});
 }
 
 ProKlShampoo::Roots ProKlShampoo::roots(Context& context, Scratch& scratch, const Slice& s) {
@@ -357,34 +349,26 @@ void ProKlShampoo::left_statistics(Context& context, const Slice& s, const Roots
   // H H^T by its two blocks.
   multiply(context, s, {.out = product, .a = gradient, .b = s.state[kU], .M = m, .N = r, .K = n});
   multiply(context, s, {.out = inside, .a = product, .b = roots.core, .M = m, .N = r, .K = r});
-  multiply(context, s,
-           {.out = s.state[kSa],
-            .a = inside,
-            .b = inside,
-            .M = m,
-            .N = m,
-            .K = r,
-            .b_transposed = true,
-            .symmetric = true,
-            .alpha = fresh,
-            .add = s.state[kSa],
-            .beta = options_.b2});
+  update_factor(context, {.s = s.state[kSa],
+                          .x = inside,
+                          .count = s.count,
+                          .rows = m,
+                          .cols = r,
+                          .side = Side::left,
+                          .keep = options_.b2,
+                          .add = fresh});
   if (r == n) return;
   project(context, s, gradient, gradient, product, s.state[kU], m, n, r);
   kernels::matrix_combine(
       context, {.out = gradient, .x = gradient, .count = s.count, .rows = m, .cols = n, .scale = roots.tail});
-  multiply(context, s,
-           {.out = s.state[kSa],
-            .a = gradient,
-            .b = gradient,
-            .M = m,
-            .N = m,
-            .K = n,
-            .b_transposed = true,
-            .symmetric = true,
-            .alpha = fresh,
-            .add = s.state[kSa],
-            .beta = 1});
+  update_factor(context, {.s = s.state[kSa],
+                          .x = gradient,
+                          .count = s.count,
+                          .rows = m,
+                          .cols = n,
+                          .side = Side::left,
+                          .keep = 1,
+                          .add = fresh});
 }
 
 void ProKlShampoo::right_statistics(Context& context, const Slice& s, const Roots& roots,
@@ -395,18 +379,14 @@ void ProKlShampoo::right_statistics(Context& context, const Slice& s, const Root
   Scratch scratch(context);
   Matrices inside = scratch.matrices(s.count, m * r);  // Z
   multiply(context, s, {.out = inside, .a = whitened, .b = s.state[kU], .M = m, .N = r, .K = n});
-  multiply(context, s,
-           {.out = s.state[kS],
-            .a = inside,
-            .b = inside,
-            .M = r,
-            .N = r,
-            .K = m,
-            .a_transposed = true,
-            .symmetric = true,
-            .alpha = (1 - options_.b2) / static_cast<double>(m),
-            .add = s.state[kS],
-            .beta = options_.b2});
+  update_factor(context, {.s = s.state[kS],
+                          .x = inside,
+                          .count = s.count,
+                          .rows = m,
+                          .cols = r,
+                          .side = Side::right,
+                          .keep = options_.b2,
+                          .add = (1 - options_.b2) / static_cast<double>(m)});
   kernels::pro_tail(context, {.mu = s.state[kMu],
                               .whole = squares(context, scratch, s, whitened, m, n),
                               .inside = squares(context, scratch, s, inside, m, r),
@@ -489,18 +469,6 @@ void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, C
                                 .cols = n,
                                 .rank = r});
   kernels::matrix_combine(context, {.out = s.state[kU], .x = next, .count = s.count, .rows = n, .cols = r});
-}
-
-void ProKlShampoo::refresh(Context& context, const Slice& s) {
-  const Stopwatch watch(times_.roots);
-  const int64_t m = shape(s.rows, s.cols).m;
-  Scratch scratch(context);
-  Matrices turned = scratch.matrices(s.count, m * m);
-  int32_t* status = scratch.take<int32_t>(s.count);
-  multiply(context, s, {.out = turned, .a = s.state[kSa], .b = s.state[kQa], .M = m, .N = m, .K = m});
-  kernels::matrix_qr(
-      context, {.q = s.state[kQa], .a = turned, .count = s.count, .rows = m, .cols = m, .status = status});
-  events_.count(context, status, s.count);
 }
 
 void ProKlShampoo::report(Context&, const Slice& s, MetricSink& metrics) const {

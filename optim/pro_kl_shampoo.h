@@ -58,16 +58,15 @@ struct ProKlShampooOptions {
 //   2. D_1 = X U S^(-1/2) U^T
 //   3. D_2 = c NewtonSchulz(X - X U U^T), projected once more; 0 where r = n or there is nothing but rounding
 //   4. W <- W - lr (D_1 + D_2); W <- W - lr wd W
-//   5. H = [G U S^(-1/2), (G - G U U^T) mu^(-1/2)]: S_a <- b2 S_a + (1-b2)/n H H^T; l_a <- b2 l_a + (1-b2)/n
-//   diag(Q_a^T
-//      H H^T Q_a); where t is a multiple of `refresh`, Q_a <- qr(S_a Q_a)
-//   6. tracker, with C = G^T S_a^-1 G/m: U' = qr(b2 U + (1-b2) C U S^-1), B = U'^T U, S' = B S B^T + mu (I -
-//   B B^T),
-//      mu <- mu + (tr S - tr S')/(n-r), S <- S', U <- U'
-//   7. Z = S_a^(-1/2) G U': S <- b2 S + (1-b2)/m Z^T Z; mu <- b2 mu + (1-b2) (||S_a^(-1/2) G||_F^2 -
-//   ||Z||_F^2)/(m (n-r))
+//   5. H = [G U S^(-1/2), (G - G U U^T) mu^(-1/2)]: S_a <- b2 S_a + (1-b2)/n H H^T;
+//      l_a <- b2 l_a + (1-b2)/n diag(Q_a^T H H^T Q_a); where t is a multiple of `refresh`, Q_a <- qr(S_a Q_a)
+//   6. tracker, with C = G^T S_a^-1 G/m: U' = qr(b2 U + (1-b2) C U S^-1), B = U'^T U,
+//      S' = B S B^T + mu (I - B B^T), mu <- mu + (tr S - tr S')/(n-r), S <- S', U <- U'
+//   7. Z = S_a^(-1/2) G U': S <- b2 S + (1-b2)/m Z^T Z;
+//      mu <- b2 mu + (1-b2) (||S_a^(-1/2) G||_F^2 - ||Z||_F^2)/(m (n-r))
 // With Root::newton_schulz the order is M, 5, 6, 7 with the roots of the old factors, then 1 to 4 with those
-// of the new. State: M; S_a; U, S, mu; with the eigenbasis root Q_a, l_a; with the accumulating tracker Y.
+// of the new.
+// State: M; S_a; U, S, mu; with the eigenbasis root Q_a, l_a; with the accumulating tracker Y.
 class ProKlShampoo : public Optimizer {
  public:
   explicit ProKlShampoo(const ProKlShampooOptions& options) : options_(options) {}
@@ -98,7 +97,6 @@ class ProKlShampoo : public Optimizer {
   void oriented(Context& context, const Slice& s, kernels::Matrices out, kernels::ConstMatrices x, int64_t ld,
                 double scale) const;
   void seed(Context& context, const Slice& s, const StepInfo& info);
-  void average(Context& context, const Slice& s, const StepInfo& info);
   void update(Context& context, const Slice& s, const Roots& roots, const StepInfo& info);
   void add_complement(Context& context, const Slice& s, const Roots& roots, kernels::Matrices direction,
                       kernels::Matrices whitened, kernels::Matrices inside);
@@ -108,7 +106,6 @@ class ProKlShampoo : public Optimizer {
   void right_statistics(Context& context, const Slice& s, const Roots& roots, kernels::ConstMatrices whitened,
                         const StepInfo& info);
   void track(Context& context, const Slice& s, const Roots& roots, kernels::ConstMatrices whitened, bool due);
-  void refresh(Context& context, const Slice& s);
   void report(Context& context, const Slice& s, MetricSink& metrics) const;
 
   ProKlShampooOptions options_;

@@ -29,7 +29,8 @@ bool decays(const Parameter& p) {
 
 // Of more than one row and column, in each of its parts.
 bool is_hidden_matrix(const Parameter& p) {
-  if (p.kind != ParameterKind::matrix || p.shape.size() != 2 || p.shape[0] < 2 || p.shape[1] < 2) return false;
+  if (p.kind != ParameterKind::matrix || p.shape.size() != 2 || p.shape[0] < 2 || p.shape[1] < 2)
+    return false;
   return std::all_of(p.splits.begin(), p.splits.end(), [](const RowSplit& s) { return s.rows > 1; });
 }
 

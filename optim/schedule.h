@@ -20,9 +20,8 @@ struct Schedule {
 //     cosine: final + (1 - final) (1 + cos(pi p)) / 2
 //     linear: 1 - (1 - final) p
 //     constant: 1
-//     wsd: 1 up to update number steps - round(decay_fraction steps), or to the end of the warm-up if that is
-//     later;
-//       from there 1 - (1 - final) sqrt(q), q growing from 0 to 1 as p does.
+//     wsd: 1 up to update number steps - round(decay_fraction steps), or to the end of the warm-up if
+//       that is later; from there 1 - (1 - final) sqrt(q), q growing from 0 to 1 as p does.
 //   From step = steps on: final, or 1 for constant; it never rises again.
 // wsd is "warmup, stable, decay" (Hu et al., arXiv 2404.06395) with the 1-sqrt decay of Haegele et al., arXiv
 // 2405.18392. Throws Error(ExitCode::usage) for an unknown kind.

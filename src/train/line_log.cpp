@@ -27,6 +27,7 @@ LineLog::~LineLog() {
 }
 
 void LineLog::write(std::string_view line) {
+  if (waiting_.size() + line.size() + 1 > kMostWaiting) flush();
   if (waiting_.size() + line.size() + 1 > kMostWaiting && !waiting_.empty()) {
     dropped_++;
     return;

@@ -25,6 +25,9 @@ void install_stop_signals() {
     action.sa_flags = SA_RESTART;
     sigaction(signal, &action, nullptr);
   }
+}
+
+void ignore_closed_output() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 

@@ -108,7 +108,7 @@ class Trainer {
       if (stop_requested() && !last) return interrupted();
       if (last)
         checkpoint();
-      else if (due(config_.checkpoint.every) && skipped_in_a_row_ == 0)  // good ones are not rotated away
+      else if (due(config_.checkpoint.every) && skipped_in_a_row_ == 0)
         harmless("the checkpoint", [&] { checkpoint(); });
     }
     if (done == 0) fmt::print("nothing to do: the run has all its {} steps\n", config_.train.steps);
@@ -209,7 +209,10 @@ class Trainer {
   void checkpoint() {
     folder_->sync();
     save_checkpoint(folder_->path(), checkpoint_state(), run_.model->parameters(), *run_.optimizers);
-    prune_checkpoints(folder_->path(), config_.checkpoint.keep, config_.checkpoint.keep_every);
+    // While gradients are not finite the checkpoints from before may be the last good ones.
+    if (skipped_in_a_row_ == 0) {
+      prune_checkpoints(folder_->path(), config_.checkpoint.keep, config_.checkpoint.keep_every);
+    }
   }
 
   [[noreturn]] void diverged() {
@@ -217,8 +220,8 @@ class Trainer {
         ExitCode::failure,
         fmt::format("the gradient has not been finite for {} steps: the run has diverged at step {}",
                     skipped_in_a_row_, position_.step - skipped_in_a_row_ + 1),
-        "lower optimizer.lr, lengthen schedule.warmup or clip (train.clip); checkpoints are from before; "
-        "train.max_skipped says how many such steps are borne");
+        "lower optimizer.lr, lengthen schedule.warmup or clip (train.clip); what checkpoints there are "
+        "(checkpoint.every) are from before; train.max_skipped says how many such steps are borne");
   }
 
   ExitCode interrupted() {
@@ -257,6 +260,7 @@ class Trainer {
 }  // namespace
 
 int train(const config::Config& config, StartMode mode) {
+  ignore_closed_output();
   Trainer trainer(config, mode);
   install_stop_signals();
   return static_cast<int>(trainer.run());

@@ -40,9 +40,13 @@ MUTANTS = [
     ("root: one step less", "optim/matrix_root.cpp", "for (const auto& [a, b] : kCubics) {",
      "for (const auto& [a, b] : kCubics) {\n    if (a == 1.5) continue;"),
     ("root: no take-over", "optim/matrix_root.cpp", "if (residual[k] <= 1e-2", "if (residual[k] <= 1e9"),
+    # optim/factors
+    ("factors: momentum", "optim/factors.cpp", ".alpha = (1 - b1) * scale", ".alpha = scale"),
+    ("factors: basis on the wrong side", "optim/factors.cpp", ".a = s, .b = q,", ".a = q, .b = s,"),
+    ("factors: nothing kept", "optim/factors.cpp", ".add = p.keep != 0 ? p.s : nullptr", ".add = nullptr"),
     # optim/kl_shampoo
-    ("kl: S_a seed of the other size", "optim/kl_shampoo.cpp", ".alpha = (1 - options_.b2) * scale * scale / n});",
-     ".alpha = (1 - options_.b2) * scale * scale / m});"),
+    ("kl: S_a seed of the other size", "optim/kl_shampoo.cpp", ".add = (1 - options_.b2) * scale * scale / n,",
+     ".add = (1 - options_.b2) * scale * scale / m,"),
     ("kl: seed level", "optim/kl_shampoo.cpp", "scale / std::sqrt(m * n);", "scale / std::sqrt(m);"),
     ("kl: constant of the seed", "optim/kl_shampoo.cpp", "constant ? 0.1 : rms", "constant ? 0.2 : rms"),
     ("kl: clamp", "optim/kl_shampoo.cpp", "return 1 / (clamp * clamp);", "return 1 / clamp;"),
@@ -55,9 +59,9 @@ MUTANTS = [
      ".along = kernels::Along::columns,\n                                  .power = -0.5", ".along = kernels::Along::columns,\n                                  .power = -0.25"),
     ("kl: left whitening exponent", "optim/kl_shampoo.cpp",
      ".along = kernels::Along::rows,\n                                  .power = -0.5", ".along = kernels::Along::rows,\n                                  .power = -1"),
-    ("kl: momentum", "optim/kl_shampoo.cpp", ".alpha = (1 - options_.b1) * info.gradient_scale", ".alpha = info.gradient_scale"),
     ("kl: no refresh", "optim/kl_shampoo.cpp", "info.t % options_.refresh == 0", "false"),
-    ("kl: refresh of one side only", "optim/kl_shampoo.cpp", "        refresh(context, s, kSb, kQb, s.cols);\n", ""),
+    ("kl: refresh of one side only", "optim/kl_shampoo.cpp",
+     "            power_step(context, s.state[kQb], s.state[kSb], s.count, s.cols, events_);\n", ""),
     ("kl: decay first", "optim/kl_shampoo.cpp", ".decay_first = false", ".decay_first = true"),
     ("kl: roots of the old factors", "optim/kl_shampoo.cpp",
      "          statistics_by_roots(context, s, info);\n          update_by_roots(context, s, info);",
@@ -76,14 +80,15 @@ MUTANTS = [
      ".alpha = 1,\n                                    .beta = 1,\n                                    .scale = scale", ".alpha = -1,\n                                    .beta = 1,\n                                    .scale = scale"),
     ("pro: l_a updated before it is read", "optim/pro_kl_shampoo.cpp", ".along = kernels::Along::rows,\n                                    .power = -0.5",
      ".along = kernels::Along::rows,\n                                    .power = -0.25"),
-    ("pro: S_a forgets", "optim/pro_kl_shampoo.cpp", ".add = s.state[kSa],\n            .beta = options_.b2});", ".add = s.state[kSa],\n            .beta = 1});"),
+    ("pro: S_a forgets", "optim/pro_kl_shampoo.cpp",
+     ".keep = options_.b2,\n                          .add = fresh});", ".keep = 1,\n                          .add = fresh});"),
     ("pro: tail of H dropped", "optim/pro_kl_shampoo.cpp", "  if (r == n) return;\n  project", "  if (r <= n) return;\n  project"),
     ("pro: tracker forgets U", "optim/pro_kl_shampoo.cpp", ".add = s.state[kU],\n              .beta = options_.b2});", ".add = s.state[kU],\n              .beta = 1});"),
     ("pro: tracker never turns", "optim/pro_kl_shampoo.cpp", "info.t % options_.tracker_every == 0", "info.t < 0"),
     ("pro: b transposed", "optim/pro_kl_shampoo.cpp", "{.out = b, .a = next, .b = s.state[kU]", "{.out = b, .a = s.state[kU], .b = next"),
     ("pro: Y not reset", "optim/pro_kl_shampoo.cpp", "options_.tracker == Tracker::accumulate && due", "options_.tracker == Tracker::accumulate && !due"),
-    ("pro: S average", "optim/pro_kl_shampoo.cpp", "(1 - options_.b2) / static_cast<double>(m),\n            .add = s.state[kS]",
-     "(1 - options_.b2) / static_cast<double>(n),\n            .add = s.state[kS]"),
+    ("pro: S average", "optim/pro_kl_shampoo.cpp", ".add = (1 - options_.b2) / static_cast<double>(m)",
+     ".add = (1 - options_.b2) / static_cast<double>(n)"),
     ("pro: no refresh", "optim/pro_kl_shampoo.cpp", "info.t % options_.refresh == 0", "false"),
     ("pro: seed level", "optim/pro_kl_shampoo.cpp", "1 / std::sqrt(static_cast<double>(m * n))", "2 / std::sqrt(static_cast<double>(m * n))"),
     # optim/seeding
@@ -115,8 +120,8 @@ def main():
     chosen = [int(n) for n in arguments.only.split(",") if n] or range(len(MUTANTS))
     for name, path, before, _ in MUTANTS:
         found = (ROOT / path).read_text().count(before)
-        if found == 0:
-            sys.exit(f"{name}: {path} does not hold what is to be replaced: {before!r}")
+        if found != 1:
+            sys.exit(f"{name}: {path} holds what is to be replaced {found} times: {before!r}")
     survivors, built = [], 0
     with tempfile.TemporaryDirectory(prefix="kiln-mutants-") as temporary:
         copy = pathlib.Path(temporary)

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "optim/matrix_root.h"
+#include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
 #include "tests/optim/batch.h"
 #include "tests/optim/reference_shampoo.h"
@@ -42,15 +43,21 @@ TEST(Identity, FullRankIsKlShampoo) {
   }
 }
 
+// What is left of Pro-KLShampoo where the subspace is empty: Muon's scale, 0.2 sqrt(max(m, n)).
+optim::ProKlShampooOptions pro_without_subspace(double decay) {
+  return {.b1 = 0.95,
+          .wd = decay,
+          .rank = 0,
+          .complement = optim::Complement::polar,
+          .scale = optim::ComplementScale::fixed,
+          .complement_factor = 0.2,
+          .set = &optim::newton_schulz_set("jordan")};
+}
+
 // 2. At r = 0 with `polar` the direction is Newton-Schulz of Muon's momentum without Nesterov; with
 // `isotropic` one-sided whitening.
 TEST(Identity, RankZeroIsMuonOrOneSidedWhitening) {
-  optim::ProKlShampoo pro({.b1 = 0.95,
-                           .rank = 0,
-                           .complement = optim::Complement::polar,
-                           .scale = optim::ComplementScale::fixed,
-                           .complement_factor = 0.2,
-                           .set = &optim::newton_schulz_set("jordan")});
+  optim::ProKlShampoo pro(pro_without_subspace(0.1));
   reference::Muon muon;
   muon.lr = 0.005, muon.nesterov = false;
   Batch batch(pro, 24, 40);
@@ -67,6 +74,23 @@ TEST(Identity, RankZeroIsMuonOrOneSidedWhitening) {
   }
   // Both are at the fp32 rounding of five Newton-Schulz steps; weights move by .001 where they are .02.
   EXPECT_LE(relative_error(batch.param(0), w, start), 1e-5);
+
+  // The direction itself, from weights of zero, where no rounding of the weight hides it.
+  const auto options = pro_without_subspace(0);
+  optim::ProKlShampoo alone(options);
+  optim::Muon plain({.lr = options.lr, .mu = options.b1, .wd = 0, .nesterov = false, .set = options.set});
+  Batch left(alone, 24, 40), right(plain, 24, 40);
+  left.set_grad(0, gradient(24, 40, 1));
+  left.step(1);  // the seed step
+  for (int t = 2; t <= 4; t++) {
+    const Matrix zero(24, 40), g = gradient(24, 40, static_cast<uint64_t>(t));
+    for (Batch* side : {&left, &right}) {
+      side->set_param(0, zero);
+      side->set_grad(0, g);
+      side->step(t);
+    }
+    EXPECT_LE(relative_error(left.param(0), right.param(0), zero), 1e-6) << "step " << t;
+  }
 
   reference::ProKlShampoo one_sided;
   one_sided.rank = 0, one_sided.complement = "isotropic";

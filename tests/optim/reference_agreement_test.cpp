@@ -1,5 +1,6 @@
-// Each matrix optimizer, fifty steps in fp32, against its fp64 reference: relative error of the movement
-// below 1e-4, for every option. The options' defaults and the reference's were written down separately.
+// Each matrix optimizer in fp32 against its fp64 reference: relative error of the movement below 1e-4, for every option
+// on the small shapes, after fifty steps (twelve where a reference would take minutes), and for the defaults on 128 x 512.
+// The options' defaults and the reference's were written down separately.
 #include "optim/kl_shampoo.h"
 #include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
