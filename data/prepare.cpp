@@ -310,7 +310,8 @@ PrepareSummary prepare(const PrepareOptions& options,
   } catch (const Error& error) {
     if (error.code() != ExitCode::data || reader.bytes_total() < 0) throw;
     throw Error(error.code(), error.what(),
-                fmt::format("{}; the same command goes on where this one stopped", error.hint()));
+                fmt::format("{}{}the same command goes on where this one stopped", error.hint(),
+                            error.hint().empty() ? "" : "; "));
   }
 }
 

@@ -3,27 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "src/core/error.h"
 
 namespace kiln::optim {
 namespace {
-
-// "h.3.attn.qkv.weight" -> "h.*.attn.qkv.weight"
-std::string without_numbers(const std::string& name) {
-  std::string result;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string part = name.substr(begin, end - begin);
-    const bool number = !part.empty() && std::all_of(part.begin(), part.end(),
-                                                     [](unsigned char c) { return std::isdigit(c); });
-    result += (begin ? "." : "") + (number ? "*" : part);
-    begin = end + 1;
-  }
-  return result;
-}
 
 std::string shape_text(const MatrixBatch& m) {
   return m.rows == 1 ? fmt::format("{}", m.cols) : fmt::format("{} x {}", m.rows, m.cols);
@@ -95,7 +80,7 @@ std::string OptimizerSet::describe() const {
     for (const RoutedBatch& batch : group.batches) {
       for (const std::string& full : batch.matrices.names) {
         const int64_t rank = group.optimizer->effective_rank(batch.matrices.rows, batch.matrices.cols);
-        Row row{without_numbers(full), shape_text(batch.matrices), rank ? fmt::format("{}", rank) : "-", 1,
+        Row row{layerless(full), shape_text(batch.matrices), rank ? fmt::format("{}", rank) : "-", 1,
                 group.optimizer.get()};
         const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& r) {
           return r.name == row.name && r.shape == row.shape && r.optimizer == row.optimizer;

@@ -8,13 +8,6 @@
 namespace kiln::train {
 namespace {
 
-// "h.3.attn.qkv.weight" -> "h.*.attn.qkv.weight": layers look alike, so one row stands for all of them.
-std::string layerless(const std::string& name) {
-  if (!name.starts_with("h.")) return name;
-  const size_t dot = name.find('.', 2);
-  return dot == std::string::npos ? name : "h.*" + name.substr(dot);
-}
-
 std::string parameter_table(const ParameterTable& parameters) {
   struct Row {
     std::string name, shape;

@@ -11,6 +11,7 @@
 #include "src/config/schema.h"
 #include "src/core/error.h"
 #include "tests/config/valid.h"
+#include "tests/paths.h"
 
 namespace kiln::config {
 namespace {
@@ -206,7 +207,7 @@ TEST_F(Load, ResolvedConfigHasEveryKeyInTheOrderOfTheSchema) {
 
 TEST(Presets, LoadAndComeBack) {
   int count = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(KILN_SOURCE) / "configs")) {
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(paths::source()) / "configs")) {
     if (!entry.is_regular_file()) continue;
     EXPECT_EQ(entry.path().extension(), ".json");
     SCOPED_TRACE(entry.path().filename().string());
@@ -220,11 +221,11 @@ TEST(Presets, LoadAndComeBack) {
 }
 
 TEST(Presets, HaveTheSizesOfTheirNames) {
-  const Config mini = load(fs::path(KILN_SOURCE) / "configs/gpt2-mini/adamw.json");
+  const Config mini = load(fs::path(paths::source()) / "configs/gpt2-mini/adamw.json");
   EXPECT_EQ(mini.output.dir, "runs/gpt2-mini-adamw");
   EXPECT_EQ(mini.data.tokenizer, "cache/corpus/tokenizer.json");
   EXPECT_EQ(mini.model.vocab, 8192);
-  const Config gpt2 = load(fs::path(KILN_SOURCE) / "configs/gpt2-124m/adamw.json");
+  const Config gpt2 = load(fs::path(paths::source()) / "configs/gpt2-124m/adamw.json");
   EXPECT_EQ(gpt2.model, (Model{"gpt2", 12, 768, 12, 3072, 50257, 128, 1024}));
   EXPECT_EQ(gpt2.train.tokens_per_step, 524288);
   EXPECT_EQ(gpt2.train.steps, 18865);

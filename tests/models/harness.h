@@ -15,6 +15,7 @@
 #include "models/gpt2.h"
 #include "src/core/random.h"
 #include "src/core/safetensors.h"
+#include "tests/paths.h"
 
 namespace kiln::models {
 
@@ -133,7 +134,7 @@ std::vector<T> values(const SafetensorsFile& file, const std::string& name) {
 }
 
 inline SafetensorsFile fixture(const std::string& name) {
-  return SafetensorsFile(std::string(KILN_FIXTURES) + "/" + name);
+  return SafetensorsFile(paths::fixtures() + "/" + name);
 }
 
 // Parameters of the fixture; the padded rows of wte stay zero.

@@ -3,12 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "src/config/load.h"
+#include "tests/paths.h"
 
 namespace kiln::plan {
 namespace {
 
 PlannedRun plan_preset(const char* preset, const std::vector<std::string>& overrides = {}) {
-  const auto config = config::load(std::string(KILN_SOURCE) + "/configs/" + preset, overrides);
+  const auto config = config::load(paths::source() + "/configs/" + preset, overrides);
   Device device;
   device.isa = best_isa();
   device.threads = 2;

@@ -10,6 +10,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "tests/paths.h"
 
 namespace kiln::train {
 namespace {
@@ -21,7 +22,7 @@ class RunFolderTest : public testing::Test {
   RunFolderTest() {
     folder_ = fs::temp_directory_path() / ("kiln-run-folder-" + std::to_string(::getpid()));
     fs::remove_all(folder_);
-    config_ = config::load(KILN_SOURCE "/configs/gpt2-mini/adamw.json", {"output.dir=" + folder_.string()});
+    config_ = config::load(paths::source() + "/configs/gpt2-mini/adamw.json", {"output.dir=" + folder_.string()});
   }
   ~RunFolderTest() override { fs::remove_all(folder_); }
 

@@ -190,11 +190,6 @@ class ThreadRank final : public dist::Communicator {
   int size() const override { return static_cast<int>(place_.data.size()); }
   void sum(float* data, int64_t n) override { add(data, n); }
   void sum(double* data, int64_t n) override { add(data, n); }
-  void broadcast(void* data, int64_t bytes, int root) override {
-    show(data);
-    if (rank_ != root) std::memcpy(data, place_.data[static_cast<size_t>(root)], static_cast<size_t>(bytes));
-    place_.barrier.arrive_and_wait();
-  }
   bool any(bool flag) override {
     double flags = flag ? 1 : 0;
     add(&flags, 1);
