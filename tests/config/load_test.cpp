@@ -175,6 +175,7 @@ TEST_F(Load, TheFileMustBeThere) {
   EXPECT_REFUSED(load("."), ". is a folder, not a config");
   write("large.json", std::string(2'000'000, ' '));
   EXPECT_REFUSED(load("large.json"), "large.json: this file has 2000000 bytes, a config at most 1048576");
+  EXPECT_REFUSED(load("/dev/zero"), "/dev/zero: there is no end of it within the 1048576 bytes of a config");
 }
 
 TEST_F(Load, ResolvedConfigLoadsToItself) {
