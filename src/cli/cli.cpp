@@ -14,6 +14,8 @@ constexpr const char* kFooter = R"(Examples:
   kiln train configs/gpt2-mini/adamw.json
   kiln train configs/gpt2-mini/adamw.json --set optimizer.lr=0.002 --set train.steps=500
   kiln train configs/gpt2-mini/adamw.json --resume
+  kiln eval runs/gpt2-mini/adamw
+  kiln generate runs/gpt2-mini/adamw --prompt "Once upon a time" --tokens 200
   kiln plan configs/gpt2-124m/adamw.json
   kiln config --explain optimizer
   kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt articles.jsonl
@@ -47,6 +49,8 @@ int run(int argc, char** argv) {
       "--version", [] { return train::versions_text(); }, "Versions, backends, instruction set, libraries");
   int exit_code = 0;
   add_train(app, exit_code);
+  add_eval(app, exit_code);
+  add_generate(app, exit_code);
   add_plan(app, exit_code);
   add_config(app, exit_code);
   add_data(app, exit_code);

@@ -82,6 +82,15 @@ struct Target {
   float* data;
 };
 
+std::vector<Target> targets_of(const ParameterTable& parameters) {
+  std::vector<Target> weights;
+  for (const Parameter& p : parameters.all()) {
+    require(p.dtype == DType::f32, "checkpoints are loaded into fp32 weights only");
+    weights.push_back({&p.name, p.shape, p.master});
+  }
+  return weights;
+}
+
 // Both sides must name the same tensors of the same shapes.
 void check(const SafetensorsFile& file, const std::vector<Target>& targets) {
   const auto fail = [&](const std::string& what) {
@@ -112,8 +121,12 @@ void copy(const SafetensorsFile& file, const std::vector<Target>& targets) {
   }
 }
 
+bool is_wanted(std::string_view file, CheckpointPart part) {
+  return part == CheckpointPart::everything || file == kModel;
+}
+
 // A manifest that is whole, and files of the sizes it says.
-json checked_manifest(const fs::path& folder) {
+json checked_manifest(const fs::path& folder, CheckpointPart part) {
   const fs::path path = folder / kManifest;
   const auto fail = [&](const std::string& what) {
     throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
@@ -146,7 +159,9 @@ json checked_manifest(const fs::path& folder) {
     if (entry == files->end() || !entry->is_object())
       fail(fmt::format("\"files\" does not hold \"{}\"", name));
     text(*entry, "xxh3");
-    const int64_t expected = whole_number(*entry, "bytes"), bytes = file_bytes(folder / name);
+    const int64_t expected = whole_number(*entry, "bytes");
+    if (!is_wanted(name, part)) continue;
+    const int64_t bytes = file_bytes(folder / name);
     if (bytes != expected) {
       throw Error(
           ExitCode::data,
@@ -197,13 +212,18 @@ fs::path save_checkpoint(const fs::path& run, const CheckpointState& state, cons
   return final;
 }
 
-CheckpointState read_manifest(const fs::path& folder) {
-  return state_of(checked_manifest(folder));
+bool is_checkpoint(const fs::path& folder) {
+  return is_there(folder / kManifest) || is_there(folder / kModel);
 }
 
-CheckpointState verify_checkpoint(const fs::path& folder) {
-  const json manifest = checked_manifest(folder);
+CheckpointState read_manifest(const fs::path& folder, CheckpointPart part) {
+  return state_of(checked_manifest(folder, part));
+}
+
+CheckpointState verify_checkpoint(const fs::path& folder, CheckpointPart part) {
+  const json manifest = checked_manifest(folder, part);
   for (const char* name : {kModel, kOptimizer}) {
+    if (!is_wanted(name, part)) continue;
     const auto expected = manifest["files"][name]["xxh3"].get<std::string>(),
                found = file_checksum(folder / name);
     if (found != expected) {
@@ -220,10 +240,10 @@ bool has_checkpoints(const fs::path& run) {
   return !candidates(run).empty();
 }
 
-std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& warn) {
+std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& warn, CheckpointPart part) {
   for (const Candidate& c : candidates(run)) {
     try {
-      const CheckpointState state = verify_checkpoint(c.path);
+      const CheckpointState state = verify_checkpoint(c.path, part);
       if (state.step == c.step) return c.path;
       warn(fmt::format("passing over a broken checkpoint: {} holds step {}", c.path.string(), state.step));
     } catch (const Error& e) {
@@ -237,17 +257,24 @@ CheckpointState load_checkpoint(const fs::path& folder, ParameterTable& paramete
                                 optim::OptimizerSet& optimizers) {
   CheckpointState state = verify_checkpoint(folder);
   const SafetensorsFile model(folder / kModel), optimizer(folder / kOptimizer);
-  std::vector<Target> weights, states;
-  for (const Parameter& p : parameters.all()) {
-    require(p.dtype == DType::f32, "checkpoints are loaded into fp32 weights only");
-    weights.push_back({&p.name, p.shape, p.master});
-  }
+  const std::vector<Target> weights = targets_of(parameters);
+  std::vector<Target> states;
   for (const optim::StateTensor& s : optimizers.state_tensors())
     states.push_back({&s.name, {s.rows, s.cols}, s.data});
   check(model, weights);
   check(optimizer, states);
   copy(model, weights);
   copy(optimizer, states);
+  parameters.bump_versions();
+  return state;
+}
+
+CheckpointState load_weights(const fs::path& folder, ParameterTable& parameters) {
+  CheckpointState state = verify_checkpoint(folder, CheckpointPart::weights);
+  const SafetensorsFile model(folder / kModel);
+  const std::vector<Target> weights = targets_of(parameters);
+  check(model, weights);
+  copy(model, weights);
   parameters.bump_versions();
   return state;
 }

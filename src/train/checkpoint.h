@@ -41,11 +41,19 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& run, const Ch
 
 using Warn = std::function<void(const std::string&)>;
 
+// What of a checkpoint is wanted, and so has to be there and intact besides the manifest: a model that is
+// only used needs no optimizer state.
+enum class CheckpointPart { everything, weights };
+
 // The newest intact checkpoint; none if there is none. A folder whose manifest is missing or broken, or whose
 // files are missing, of another size or of another checksum, is passed over with a warning that says why.
 // Changes nothing on disk.
 std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& run,
-                                                            const Warn& warn = log_warning);
+                                                            const Warn& warn = log_warning,
+                                                            CheckpointPart part = CheckpointPart::everything);
+
+// Whether the folder is a checkpoint (intact or not) rather than a run.
+bool is_checkpoint(const std::filesystem::path& folder);
 
 // Whether the run has any folder with a checkpoint's name, intact or not.
 bool has_checkpoints(const std::filesystem::path& run);
@@ -56,11 +64,16 @@ bool has_checkpoints(const std::filesystem::path& run);
 CheckpointState load_checkpoint(const std::filesystem::path& folder, ParameterTable& parameters,
                                 optim::OptimizerSet& optimizers);
 
+// The weights alone, into parameters that are bound, checked likewise.
+CheckpointState load_weights(const std::filesystem::path& folder, ParameterTable& parameters);
+
 // Only the manifest, checked against its own checksum and the sizes of the files.
-CheckpointState read_manifest(const std::filesystem::path& folder);
+CheckpointState read_manifest(const std::filesystem::path& folder,
+                              CheckpointPart part = CheckpointPart::everything);
 
 // Reads every byte and compares the checksums as well.
-CheckpointState verify_checkpoint(const std::filesystem::path& folder);
+CheckpointState verify_checkpoint(const std::filesystem::path& folder,
+                                  CheckpointPart part = CheckpointPart::everything);
 
 // Removes all checkpoints older than the newest `keep` (>= 1) complete ones, except those of steps that are
 // multiples of `keep_every` (0: no exceptions). What cannot be removed stays, with a warning that says why.

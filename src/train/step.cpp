@@ -21,7 +21,7 @@ void zero_gradients(Context& context, const ParameterTable& parameters) {
 StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
                       data::Sampler& sampler, dist::Communicator& ranks, const StepOptions& options,
                       Position& position) {
-  const auto& [B, T, loss_rows, training] = run.shape;
+  const int64_t B = run.shape.B, T = run.shape.T;
   const int64_t tokens_per_rank = run.micro_batches * B * T;
   const int64_t tokens = tokens_per_rank * ranks.size();
 

@@ -167,7 +167,8 @@ class Trainer {
   void validate() {
     if (!validation_ || stop_requested()) return;
     harmless("validation", [&] {
-      const auto evaluation = evaluate(context_, run_, *validation_, config_.validation.tokens);
+      const auto evaluation = evaluate(
+          context_, run_, *validation_, tokens_of_whole_windows(*validation_, config_.validation.tokens));
       if (!evaluation) return;
       const Evaluation& e = *evaluation;
       const double below = e.unigram_entropy - e.loss;
@@ -184,13 +185,8 @@ class Trainer {
   void sample() {
     if (stop_requested()) return;
     harmless("sampling", [&] {
-      const auto& s = config_.sampling;
       const std::string text =
-          generator_.sample(context_, run_,
-                            {.tokens = s.tokens,
-                             .temperature = s.temperature,
-                             .top_k = s.top_k,
-                             .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
+          generator_.sample(context_, run_, config_.train.seed + static_cast<uint64_t>(position_.step));
       if (stop_requested()) return;  // it may be cut short; the resumed run draws it again
       fmt::print("--- sample at step {} ---\n{}\n---\n", position_.step, text);
       std::fflush(stdout);

@@ -15,9 +15,9 @@ def fails(code, *arguments, says):
 
 
 help_text = kiln("--help").stdout
-for words in ("train", "plan", "config", "data", "replay", "Examples:", "Exit codes:"):
+for words in ("train", "eval", "generate", "plan", "config", "data", "replay", "Examples:", "Exit codes:"):
     require(words in help_text, f"kiln --help lacks '{words}'")
-for command in ("train", "plan", "config", "data", "replay"):
+for command in ("train", "eval", "generate", "plan", "config", "data", "replay"):
     require(len(kiln(command, "--help").stdout) > 200, f"kiln {command} --help teaches nothing")
 version = kiln("--version").stdout
 for words in ("kiln", "backends", "instruction set", "oneDNN", "OpenBLAS", "PCRE2", "Unicode", "nlohmann/json"):
