@@ -112,8 +112,8 @@ void copy(const SafetensorsFile& file, const std::vector<Target>& targets) {
   }
 }
 
-// A manifest that is whole, and files of the sizes it says.
-json checked_manifest(const fs::path& folder) {
+// A manifest that is whole; the files that it names are not looked at.
+json sealed_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifest;
   const auto fail = [&](const std::string& what) {
     throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
@@ -146,13 +146,22 @@ json checked_manifest(const fs::path& folder) {
     if (entry == files->end() || !entry->is_object())
       fail(fmt::format("\"files\" does not hold \"{}\"", name));
     text(*entry, "xxh3");
-    const int64_t expected = whole_number(*entry, "bytes"), bytes = file_bytes(folder / name);
-    if (bytes != expected) {
-      throw Error(
-          ExitCode::data,
-          fmt::format("{}: has {} bytes, the manifest says {}", (folder / name).string(), bytes, expected),
-          kOtherHint);
-    }
+    whole_number(*entry, "bytes");
+  }
+  return manifest;
+}
+
+CheckpointFile entry_of(const json& manifest, const char* name) {
+  const json& entry = manifest["files"][name];
+  return {name, entry["bytes"].get<int64_t>(), entry["xxh3"].get<std::string>()};
+}
+
+// A manifest that is whole, and files of the sizes it says; with `content` of its checksums, too.
+json checked_manifest(const fs::path& folder, bool content) {
+  json manifest = sealed_manifest(folder);
+  for (const char* name : {kModel, kOptimizer}) {
+    const std::string problem = file_problem(folder, entry_of(manifest, name), content);
+    if (!problem.empty()) throw Error(ExitCode::data, problem, kOtherHint);
   }
   return manifest;
 }
@@ -197,23 +206,38 @@ fs::path save_checkpoint(const fs::path& run, const CheckpointState& state, cons
   return final;
 }
 
+std::string file_problem(const fs::path& folder, const CheckpointFile& file, bool content) {
+  const fs::path path = folder / file.name;
+  try {
+    if (const int64_t bytes = file_bytes(path); bytes != file.bytes) {
+      return fmt::format("{}: has {} bytes, the manifest says {}", path.string(), bytes, file.bytes);
+    }
+    if (!content) return {};
+    if (const std::string found = file_checksum(path); found != file.checksum) {
+      return fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged", path.string(), found,
+                         file.checksum);
+    }
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return {};
+}
+
 CheckpointState read_manifest(const fs::path& folder) {
-  return state_of(checked_manifest(folder));
+  return state_of(checked_manifest(folder, /*content=*/false));
+}
+
+CheckpointState read_manifest_alone(const fs::path& folder) {
+  return state_of(sealed_manifest(folder));
+}
+
+std::vector<CheckpointFile> manifest_files(const fs::path& folder) {
+  const json manifest = sealed_manifest(folder);
+  return {entry_of(manifest, kModel), entry_of(manifest, kOptimizer)};
 }
 
 CheckpointState verify_checkpoint(const fs::path& folder) {
-  const json manifest = checked_manifest(folder);
-  for (const char* name : {kModel, kOptimizer}) {
-    const auto expected = manifest["files"][name]["xxh3"].get<std::string>(),
-               found = file_checksum(folder / name);
-    if (found != expected) {
-      throw Error(ExitCode::data,
-                  fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged",
-                              (folder / name).string(), found, expected),
-                  kOtherHint);
-    }
-  }
-  return state_of(manifest);
+  return state_of(checked_manifest(folder, /*content=*/true));
 }
 
 bool has_checkpoints(const fs::path& run) {
