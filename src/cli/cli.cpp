@@ -18,6 +18,9 @@ constexpr const char* kFooter = R"(Examples:
   kiln generate runs/gpt2-mini/adamw --prompt "Once upon a time" --tokens 200
   kiln plan configs/gpt2-124m/adamw.json
   kiln config --explain optimizer
+  kiln bench configs/gpt2-mini/muon.json
+  kiln inspect runs/gpt2-mini-adamw
+  kiln compare runs/gpt2-mini-adamw runs/gpt2-mini-muon
   kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt articles.jsonl
   kiln data prepare --tokenizer cache/mine/tokenizer.json --out cache/mine notes.txt articles.jsonl
   kiln data inspect cache/mine
@@ -54,6 +57,9 @@ int run(int argc, char** argv) {
   add_plan(app, exit_code);
   add_config(app, exit_code);
   add_data(app, exit_code);
+  add_inspect(app, exit_code);
+  add_compare(app, exit_code);
+  add_bench(app, exit_code);
   add_replay(app, exit_code);
   try {
     check_command(app, argc, argv);

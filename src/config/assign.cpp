@@ -40,8 +40,10 @@ bool holds_number(const std::string& text) {
 [[noreturn]] void wrong_type(const Key& key, const json& value, const char* expected,
                              const std::string& where) {
   std::string hint = about(key);
+  if (!key.is_text()) hint += fmt::format(" Range: {}.", range_text(key, key.leaf()));
   if (value.is_string() && holds_number(value.get_ref<const std::string&>())) {
-    hint = fmt::format("write the number without quotes: {}", value.get_ref<const std::string&>());
+    hint = fmt::format("write the number without quotes: {}; {}", value.get_ref<const std::string&>(),
+                       range_text(key, key.leaf()));
   }
   refuse(where, fmt::format("{}: expected {}, found {}", key.name, expected, found(value)), hint);
 }

@@ -41,4 +41,7 @@ std::string to_json(const Config& config);
 // sentence. Throws Error(ExitCode::usage) when no key starts with it.
 std::string explain(const std::string& prefix = {});
 
+// The same for every key as a page of Markdown: docs/config.md is this text.
+std::string markdown();
+
 }  // namespace kiln::config

@@ -12,6 +12,7 @@
 #include "src/core/file.h"
 #include "src/core/safetensors.h"
 #include "src/train/checkpoint_folders.h"
+#include "src/train/run_folder.h"
 
 namespace kiln::train {
 namespace {
@@ -125,8 +126,8 @@ bool is_wanted(std::string_view file, CheckpointPart part) {
   return part == CheckpointPart::everything || file == kModel;
 }
 
-// A manifest that is whole, and files of the sizes it says.
-json checked_manifest(const fs::path& folder, CheckpointPart part) {
+// A manifest that is whole; the files that it names are not looked at.
+json sealed_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifest;
   const auto fail = [&](const std::string& what) {
     throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
@@ -159,15 +160,23 @@ json checked_manifest(const fs::path& folder, CheckpointPart part) {
     if (entry == files->end() || !entry->is_object())
       fail(fmt::format("\"files\" does not hold \"{}\"", name));
     text(*entry, "xxh3");
-    const int64_t expected = whole_number(*entry, "bytes");
+    whole_number(*entry, "bytes");
+  }
+  return manifest;
+}
+
+CheckpointFile entry_of(const json& manifest, const char* name) {
+  const json& entry = manifest["files"][name];
+  return {name, entry["bytes"].get<int64_t>(), entry["xxh3"].get<std::string>()};
+}
+
+// A manifest that is whole, and the wanted files of the sizes it says; with `content` of its checksums, too.
+json checked_manifest(const fs::path& folder, CheckpointPart part, bool content) {
+  json manifest = sealed_manifest(folder);
+  for (const char* name : {kModel, kOptimizer}) {
     if (!is_wanted(name, part)) continue;
-    const int64_t bytes = file_bytes(folder / name);
-    if (bytes != expected) {
-      throw Error(
-          ExitCode::data,
-          fmt::format("{}: has {} bytes, the manifest says {}", (folder / name).string(), bytes, expected),
-          kOtherHint);
-    }
+    const std::string problem = file_problem(folder, entry_of(manifest, name), content);
+    if (!problem.empty()) throw Error(ExitCode::data, problem, kOtherHint);
   }
   return manifest;
 }
@@ -212,28 +221,57 @@ fs::path save_checkpoint(const fs::path& run, const CheckpointState& state, cons
   return final;
 }
 
-bool is_checkpoint(const fs::path& folder) {
-  return is_there(folder / kManifest) || is_there(folder / kModel);
+bool is_checkpoint(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
+    throw Error(
+        ExitCode::data,
+        fmt::format("{} is {}", path.string(), fs::exists(path, ignored) ? "not a folder" : "not there"),
+        "give the folder of a run (output.dir) or one below its checkpoints/");
+  }
+  const std::string name =
+      fs::path(path / "").parent_path().filename().string();  // without a slash at the end
+  if (fs::exists(path / kManifest, ignored) || name.starts_with(kStep) ||
+      name.starts_with(std::string(kReplaced) + std::string(kStep))) {
+    return true;
+  }
+  if (RunFolder::holds_run(path) || fs::exists(path / "config.json", ignored)) return false;
+  throw Error(ExitCode::data, fmt::format("{} holds neither a run nor a checkpoint", path.string()),
+              "a run has metrics.jsonl, a checkpoint manifest.json; kiln data inspect shows token shards");
+}
+
+std::string file_problem(const fs::path& folder, const CheckpointFile& file, bool content) {
+  const fs::path path = folder / file.name;
+  try {
+    if (const int64_t bytes = file_bytes(path); bytes != file.bytes) {
+      return fmt::format("{}: has {} bytes, the manifest says {}", path.string(), bytes, file.bytes);
+    }
+    if (!content) return {};
+    if (const std::string found = file_checksum(path); found != file.checksum) {
+      return fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged", path.string(), found,
+                         file.checksum);
+    }
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return {};
 }
 
 CheckpointState read_manifest(const fs::path& folder, CheckpointPart part) {
-  return state_of(checked_manifest(folder, part));
+  return state_of(checked_manifest(folder, part, /*content=*/false));
+}
+
+CheckpointState read_manifest_alone(const fs::path& folder) {
+  return state_of(sealed_manifest(folder));
+}
+
+std::vector<CheckpointFile> manifest_files(const fs::path& folder) {
+  const json manifest = sealed_manifest(folder);
+  return {entry_of(manifest, kModel), entry_of(manifest, kOptimizer)};
 }
 
 CheckpointState verify_checkpoint(const fs::path& folder, CheckpointPart part) {
-  const json manifest = checked_manifest(folder, part);
-  for (const char* name : {kModel, kOptimizer}) {
-    if (!is_wanted(name, part)) continue;
-    const auto expected = manifest["files"][name]["xxh3"].get<std::string>(),
-               found = file_checksum(folder / name);
-    if (found != expected) {
-      throw Error(ExitCode::data,
-                  fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged",
-                              (folder / name).string(), found, expected),
-                  kOtherHint);
-    }
-  }
-  return state_of(manifest);
+  return state_of(checked_manifest(folder, part, /*content=*/true));
 }
 
 bool has_checkpoints(const fs::path& run) {

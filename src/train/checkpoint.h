@@ -15,6 +15,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "optim/optimizer_set.h"
 #include "src/core/log.h"
@@ -52,8 +53,9 @@ std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesyste
                                                             const Warn& warn = log_warning,
                                                             CheckpointPart part = CheckpointPart::everything);
 
-// Whether the folder is a checkpoint (intact or not) rather than a run.
-bool is_checkpoint(const std::filesystem::path& folder);
+// Whether `path` looks like a checkpoint (a manifest, or the name of one) rather than a run. Throws
+// Error(ExitCode::data) when it is neither.
+bool is_checkpoint(const std::filesystem::path& path);
 
 // Whether the run has any folder with a checkpoint's name, intact or not.
 bool has_checkpoints(const std::filesystem::path& run);
@@ -70,6 +72,24 @@ CheckpointState load_weights(const std::filesystem::path& folder, ParameterTable
 // Only the manifest, checked against its own checksum and the sizes of the files.
 CheckpointState read_manifest(const std::filesystem::path& folder,
                               CheckpointPart part = CheckpointPart::everything);
+
+// The same, without a look at the files.
+CheckpointState read_manifest_alone(const std::filesystem::path& folder);
+
+// A file of a checkpoint as its manifest describes it.
+struct CheckpointFile {
+  std::string name;
+  int64_t bytes;
+  std::string checksum;  // checksum.h
+};
+
+// What the manifest says of the files, checked against its own checksum; the files themselves may be missing or other.
+// The model's weights come first, then the optimizer's state.
+std::vector<CheckpointFile> manifest_files(const std::filesystem::path& folder);
+
+// Why a file of the folder is not what its entry says, "" if it is: that it is missing or has another size; with
+// `content` its checksum is compared too, which reads all of it.
+std::string file_problem(const std::filesystem::path& folder, const CheckpointFile& file, bool content);
 
 // Reads every byte and compares the checksums as well.
 CheckpointState verify_checkpoint(const std::filesystem::path& folder,

@@ -2,36 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <vector>
+#include "kernels/gemm_peak.h"
+#include "src/plan/describe.h"
 
 namespace kiln::train {
 namespace {
-
-std::string parameter_table(const ParameterTable& parameters) {
-  struct Row {
-    std::string name, shape;
-    std::string_view kind;
-    int64_t count, elements;
-  };
-  std::vector<Row> rows;
-  for (const Parameter& p : parameters.all()) {
-    const std::string name = layerless(p.name);
-    const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == name; });
-    if (same != rows.end()) {
-      same->count++;
-      same->elements += p.elements();
-    } else {
-      rows.push_back({name, to_string(p.shape), name_of(p.kind), 1, p.elements()});
-    }
-  }
-  std::string text =
-      fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", "parameter", "shape", "count", "elements", "kind");
-  for (const Row& r : rows) {
-    text += fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", r.name, r.shape, r.count, r.elements, r.kind);
-  }
-  return text + fmt::format("  {:<24} {:>14} {:>6} {:>14}\n", "total", "", "", parameters.elements());
-}
 
 std::string data_line(const char* what, const data::Dataset& dataset, const std::string& pattern) {
   return fmt::format("  {:<11}{} tokens in {} shard{}, {} sequences ({})\n", what, dataset.tokens(),
@@ -49,7 +24,7 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   std::string text = fmt::format(
       "model: {}, {} layers, width {}, {} heads, ffn {}, vocabulary {} (padded to {}), context {}\n",
       m.family, m.layers, m.width, m.heads, m.ffn, m.vocab, run.padded_vocab, m.context);
-  text += parameter_table(run.model->parameters());
+  text += plan::parameter_table(run.model->parameters());
   text += "memory, planned; allocated once, at start:\n" + describe(run.plan.layout()) + "\n";
   text += fmt::format("device: {}, {} ({}, {} threads), precision {}\n", name_of(device.kind), device.name,
                       name_of(device.isa), device.threads, config.train.precision);
@@ -62,13 +37,23 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
                       run.shape.B, run.shape.T,
                       static_cast<double>(config.train.steps * step_tokens) /
                           static_cast<double>(training.windows() * run.shape.T));
-  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n",
-                      run.training_flops / tokens * 1e-6, gemm_peak_gflops);
+  const kernels::GemmPeakShape peak = kernels::gemm_peak_shape(device);
+  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n", run.training_flops / tokens * 1e-6,
+                      gemm_peak_gflops);
+  text += plan::flops_text(run, config);
   text += fmt::format(
-      "  flop/token: 6 x (weights of all linear layers and the head) + 6 x layers x width x sequence "
-      "(causal attention), counted call by call\n");
-  text += "  Gflop/s: the best fp32 matrix product measured just now through the same kernels and threads\n";
+      "  Gflop/s: 2 x rows x N x K / s, the best fp32 product of {} x {} by {} x {} measured just now through the same\n"
+      "  kernels and threads; a step that beats it raises it, so MFU never exceeds 100 %\n",
+      peak.rows, peak.K, peak.K, peak.N);
   return text;
+}
+
+std::string thread_warning(int64_t asked, int64_t usable) {
+  if (asked <= usable) return {};
+  return fmt::format(
+      "device.threads = {}, but this process may run on {} processor{}: threads that wait for each other's processor are "
+      "slower than {} would be (device.threads = 0)",
+      asked, usable, usable == 1 ? "" : "s", usable);
 }
 
 }  // namespace kiln::train

@@ -14,4 +14,7 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
                          const data::Dataset& training, const data::Dataset* validation,
                          double gemm_peak_gflops);
 
+// What to say of device.threads = `asked` where the process may run on `usable` processors; empty: nothing.
+std::string thread_warning(int64_t asked, int64_t usable);
+
 }  // namespace kiln::train

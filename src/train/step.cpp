@@ -1,5 +1,6 @@
 #include "src/train/step.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "kernels/table.h"
@@ -16,6 +17,19 @@ void zero_gradients(Context& context, const ParameterTable& parameters) {
   }
 }
 
+// Adds what has passed since it was last asked.
+class Laps {
+ public:
+  void add(double* total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (total) *total += std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace
 
 StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
@@ -27,6 +41,8 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
 
   // Samples are dealt micro-batch by micro-batch, rank after rank: any number of ranks trains on the same
   // step batches.
+  StepTimes* times = options.times;
+  Laps laps;
   zero_gradients(context, run.model->parameters());
   double loss = 0;
   for (int64_t micro = 0; micro < run.micro_batches; micro++) {
@@ -42,18 +58,26 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
   }
   position.samples += run.micro_batches * B * ranks.size();
   position.step++;
+  laps.add(times ? &times->passes : nullptr);
 
   ranks.sum(&loss, 1);
   for (const Parameter& p : run.model->parameters().all()) ranks.sum(p.gradient, p.elements());
+  laps.add(times ? &times->sums : nullptr);
   StepResult result{};
   result.loss = loss / static_cast<double>(tokens);
   result.gradient_norm = run.gradient_norm->compute(context, run.model->parameters());
+  laps.add(times ? &times->norm : nullptr);
   result.skipped = ranks.any(!std::isfinite(result.gradient_norm));
   if (result.skipped) return result;
 
   position.optimizer_t++;
   const double scale = optim::clip_scale(result.gradient_norm, options.clip);
-  run.optimizers->step(context, {.t = position.optimizer_t, .lr_multiplier = options.lr_multiplier, .gradient_scale = scale, .metrics = options.metrics});
+  run.optimizers->step(context,
+                       {.t = position.optimizer_t,
+                        .lr_multiplier = options.lr_multiplier,
+                        .gradient_scale = scale,
+                        .metrics = options.metrics},
+                       times ? &times->optimizers : nullptr);
   run.model->parameters().bump_versions();
   return result;
 }

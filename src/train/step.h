@@ -1,6 +1,8 @@
 // One optimizer step: micro-batches forward and backward, the sum over ranks, clipping, the update.
 #pragma once
 
+#include <vector>
+
 #include "data/dataset.h"
 #include "data/sampler.h"
 #include "src/dist/communicator.h"
@@ -22,10 +24,19 @@ struct StepResult {
   bool abandoned;  // a signal asked the program to stop: nothing has changed, the step is still to be done
 };
 
+// Seconds that the parts of steps took; every step adds to them.
+struct StepTimes {
+  double passes = 0;               // gradients set to zero, tokens read, forward and backward of all micro-batches
+  double sums = 0;                 // over ranks
+  double norm = 0;                 // of the gradient
+  std::vector<double> optimizers;  // by group of the optimizer set
+};
+
 struct StepOptions {
   double clip;           // 0: no clipping
   double lr_multiplier;  // of the schedule
   MetricSink* metrics = nullptr;  // set: the optimizers report
+  StepTimes* times = nullptr;     // set: gets what each part took
 };
 
 // Advances `position`. A non-finite gradient norm skips the update on every rank: parameters and optimizer

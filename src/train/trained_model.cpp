@@ -16,10 +16,6 @@ constexpr const char* kPathHint =
     "RUN/checkpoints/step_00000123";
 
 fs::path find_checkpoint(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) {
-    throw Error(ExitCode::data, fmt::format("there is no folder {}", path.string()), kPathHint);
-  }
   if (is_checkpoint(path)) return path;
   if (const auto latest = find_latest_checkpoint(path, log_warning, CheckpointPart::weights)) return *latest;
   if (has_checkpoints(path)) {

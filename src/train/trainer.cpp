@@ -8,11 +8,11 @@
 #include <optional>
 #include <string>
 
-#include "kernels/linear.h"
 #include "optim/schedule.h"
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "src/train/ceiling.h"
 #include "src/train/checkpoint.h"
 #include "src/train/evaluate.h"
 #include "src/train/generate.h"
@@ -59,11 +59,13 @@ class Trainer {
     data_ = data::fingerprint(training_);
     start_ = prepare_start(config, mode, data_);
 
+    const std::string warning = thread_warning(config.device.threads, cpu_device().threads);
+    if (!warning.empty()) log_warning(warning);
     context_.device = device_;
     context_.pool = &pool_;
-    peak_gflops_ = kernels::measure_gemm_peak(context_, 0.3);
+    ceiling_.emplace(measure_ceiling(context_));
     fmt::print("{}", startup_text(config_, run_, device_, training_, validation_ ? &*validation_ : nullptr,
-                                  peak_gflops_));
+                                  ceiling_->gflops()));
     std::fflush(stdout);
     arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete, device_);
     run_.bind(*arena_);
@@ -139,7 +141,7 @@ class Trainer {
             .decay_fraction = s.decay_fraction};
   }
 
-  StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) const {
+  StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) {
     const auto tokens = static_cast<double>(config_.train.tokens_per_step);
     const double flops = run_.training_flops * static_cast<double>(run_.micro_batches);
     return {.step = position_.step,
@@ -150,7 +152,7 @@ class Trainer {
             .skipped = result.skipped,
             .ms = seconds * 1e3,
             .tokens_per_second = tokens / seconds,
-            .mfu = flops / seconds / (peak_gflops_ * 1e9)};
+            .mfu = ceiling_->share(flops, seconds)};
   }
 
   // Neither validation nor sampling may end a run, nor a checkpoint before the last: the ones before it are
@@ -250,7 +252,7 @@ class Trainer {
   std::optional<RunFolder> folder_;
   Position position_;
   int64_t skipped_in_a_row_ = 0;
-  double peak_gflops_ = 0;
+  std::optional<Ceiling> ceiling_;
 };
 
 }  // namespace

@@ -18,6 +18,12 @@ std::string about(const char* name) {
   return key.sentence + " Default: " + default_text(key) + ".";
 }
 
+// The same for a number whose type is wrong, with its range.
+std::string with_range(const char* name) {
+  const Key& key = *find_key(name);
+  return about(name) + " Range: " + range_text(key, key.leaf()) + ".";
+}
+
 struct Broken {
   const char* name;
   std::string text;
@@ -194,22 +200,23 @@ const std::vector<Broken> kValues = {
      "notes are ignored; they are there for people"},
     {"number_in_quotes", R"({ "optimizer": { "lr": "6e-4" } })",
      "configs/x.json:1:24: optimizer.lr: expected a number, found text \"6e-4\"",
-     "write the number without quotes: 6e-4"},
+     "write the number without quotes: 6e-4; 0 <= lr <= 10"},
     {"text_for_a_number", R"({ "optimizer": { "lr": "high" } })",
      "configs/x.json:1:24: optimizer.lr: expected a number, found text \"high\"",
-     about("optimizer.lr")},
+     with_range("optimizer.lr")},
     {"true_for_a_number", R"({ "train": { "clip": true } })",
      "configs/x.json:1:22: train.clip: expected a number, found true",
-     "Gradients are scaled down to this global norm where they exceed it; 0: never. Default: 1."},
+     "Gradients are scaled down to this global norm where they exceed it; 0: never. Default: 1. Range: 0 <= clip <= "
+     "1000000."},
     {"null_for_a_number", R"({ "train": { "steps": null } })",
      "configs/x.json:1:23: train.steps: expected an integer, found null",
-     "Optimizer steps of the whole run."},
+     "Optimizer steps of the whole run. Range: 1 <= steps <= 100000000."},
     {"array_for_a_number", R"({ "optimizer": { "b1": [0.9, 0.95] } })",
      "configs/x.json:1:24: optimizer.b1: expected a number, found an array",
-     about("optimizer.b1")},
+     with_range("optimizer.b1")},
     {"fraction_for_an_integer", R"({ "train": { "steps": 1000.5 } })",
      "configs/x.json:1:23: train.steps: expected an integer, found 1000.5",
-     "Optimizer steps of the whole run."},
+     "Optimizer steps of the whole run. Range: 1 <= steps <= 100000000."},
     {"number_for_text", R"({ "data": { "train": 5 } })",
      "configs/x.json:1:22: data.train: expected text, found 5",
      "Token shards to learn from: a path, with * and ? allowed in the file name."},
@@ -416,12 +423,12 @@ const std::vector<Broken> kOverrides = {
     {"text",
      kValid,
      "--set optimizer.lr=high: optimizer.lr: expected a number, found text \"high\"",
-     about("optimizer.lr"),
+     with_range("optimizer.lr"),
      {"optimizer.lr=high"}},
     {"nothing",
      kValid,
      "--set optimizer.lr=: optimizer.lr: expected a number, found text \"\"",
-     about("optimizer.lr"),
+     with_range("optimizer.lr"),
      {"optimizer.lr="}},
     {"two_points",
      kValid,
@@ -436,7 +443,7 @@ const std::vector<Broken> kOverrides = {
     {"quoted_number",
      kValid,
      "--set train.steps=\"10\": train.steps: expected an integer, found text \"10\"",
-     "write the number without quotes: 10",
+     "write the number without quotes: 10; 1 <= steps <= 100000000",
      {"train.steps=\"10\""}},
     {"out_of_range",
      kValid,

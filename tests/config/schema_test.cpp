@@ -203,6 +203,14 @@ TEST(Explain, TakesAPrefix) {
   EXPECT_EQ(section.find("\noptimizer."), std::string::npos);
 }
 
+TEST(Explain, TellsWhatIsNoKey) {
+  const std::string all = explain();
+  for (const char* words : {"\"extends\"", "\"notes\"", "--set optimizer.lr=0.002"}) {
+    EXPECT_NE(all.find(words), std::string::npos) << words;
+    EXPECT_EQ(explain("train").find(words), std::string::npos) << words;
+  }
+}
+
 TEST(Explain, RefusesWhatIsNotThere) {
   try {
     explain("optimizer.learning_rate");
