@@ -62,6 +62,8 @@ double checked_number(const Key& key, const json& value, const std::string& wher
 }
 
 std::string checked_text(const Key& key, const json& value, const std::string& where) {
+  if (key.is_switch() && (value == true || value == "true")) return "on";
+  if (key.is_switch() && (value == false || value == "false")) return "off";
   if (!value.is_string()) {
     const bool is_choice = !key.choices.empty();
     wrong_type(key, value, is_choice ? fmt::format("text ({})", either(key.choices)).c_str() : "text", where);

@@ -23,7 +23,7 @@ int64_t multiplied_weights(const ParameterTable& parameters) {
 
 // How `ranks` share the micro-batches of a step.
 std::string sharing(const PlannedRun& run, const config::Config& config, int64_t ranks) {
-  const auto [B, T, loss_rows, training] = run.shape;
+  const int64_t B = run.shape.B, T = run.shape.T;
   std::string text = fmt::format("step: {} tokens, {} micro-batch{} of {} x {}", config.train.tokens_per_step,
                                  run.micro_batches, run.micro_batches == 1 ? "" : "es", B, T);
   if (ranks == 1) return text + "\n";

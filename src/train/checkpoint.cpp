@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -23,6 +24,8 @@ using nlohmann::json;
 constexpr int64_t kVersion = 2;
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kSeal = "xxh3";
+constexpr const char* kLosses = "guard_losses";  // absent: empty
+constexpr const char* kGradientNorms = "guard_gradient_norms";
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 
@@ -72,6 +75,8 @@ void write_manifest(const fs::path& folder, const CheckpointState& state) {
                    {"data", state.data},
                    {"config", state.config_json},
                    {"files", files}};
+  if (!state.losses.empty()) manifest[kLosses] = state.losses;
+  if (!state.gradient_norms.empty()) manifest[kGradientNorms] = state.gradient_norms;
   manifest[kSeal] = seal(manifest);
   write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
 }
@@ -151,6 +156,14 @@ json sealed_manifest(const fs::path& folder) {
   }
   for (const char* key : {"step", "optimizer_t", "samples"}) whole_number(manifest, key);
   for (const char* key : {"data", "config"}) text(manifest, key);
+  for (const char* key : {kLosses, kGradientNorms}) {
+    const auto values = manifest.find(key);
+    const auto is_number = [](const json& x) { return x.is_number(); };
+    if (values == manifest.end()) continue;
+    if (!values->is_array() || !std::all_of(values->begin(), values->end(), is_number)) {
+      fail(fmt::format("\"{}\" is not an array of numbers", key));
+    }
+  }
   if (text(manifest, kSeal) != seal(manifest))
     fail("its checksum does not match its content: the file is damaged");
   const auto files = manifest.find("files");
@@ -186,7 +199,9 @@ CheckpointState state_of(const json& manifest) {
           .optimizer_t = manifest["optimizer_t"].get<int64_t>(),
           .samples = manifest["samples"].get<int64_t>(),
           .data = manifest["data"].get<std::string>(),
-          .config_json = manifest["config"].get<std::string>()};
+          .config_json = manifest["config"].get<std::string>(),
+          .losses = manifest.value(kLosses, std::vector<double>()),
+          .gradient_norms = manifest.value(kGradientNorms, std::vector<double>())};
 }
 
 }  // namespace

@@ -31,10 +31,11 @@ struct CheckpointState {
   int64_t samples = 0;      // sequences drawn from the sampler
   std::string data;         // fingerprint of the training tokens
   std::string config_json;  // the resolved config
+  std::vector<double> losses = {}, gradient_norms = {};  // of the guards (guards.h)
 };
 
 // Writes a checkpoint and returns its folder; first it removes what an earlier crash left. Tensors go from
-// their memory to the file: no allocation exceeds 64 KiB (as long as the config's text does not). After an
+// their memory to the file: no allocation exceeds 64 KiB (as long as the config's text and the guards' windows do not). After an
 // error the older checkpoints are there as before, and the space that the new one took is free again.
 std::filesystem::path save_checkpoint(const std::filesystem::path& run, const CheckpointState& state,
                                       const ParameterTable& parameters,

@@ -47,7 +47,7 @@ std::string log_lines(const InspectedRun& run) {
   if (log.steps.empty()) return line("reached", "no step is logged");
   const LoggedStep& last = log.steps.back();
   std::string reached = fmt::format("step {}", last.step);
-  if (run.config) {
+  if (run.config && run.config->train.steps > 0) {  // 0: it follows from train.epochs and the data
     reached +=
         fmt::format(" of {} ({:.1f} %)", run.config->train.steps,
                     100.0 * static_cast<double>(last.step) / static_cast<double>(run.config->train.steps));
@@ -110,7 +110,9 @@ std::string text_of(const InspectedCheckpoint& found, const InspectOptions& opti
   std::string text = line("checkpoint", found.path.string());
   text += line("reached",
                fmt::format("step {}{}, {} updates, {} sequences", s.step,
-                           found.config ? fmt::format(" of {}", found.config->train.steps) : std::string(),
+                           found.config && found.config->train.steps > 0
+                               ? fmt::format(" of {}", found.config->train.steps)
+                               : std::string(),
                            s.optimizer_t, s.samples));
   if (found.config) text += config_lines(*found.config, 0);
   text += line("trained on", s.data);

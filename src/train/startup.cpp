@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "kernels/gemm_peak.h"
 #include "src/plan/describe.h"
 
@@ -14,10 +17,19 @@ std::string data_line(const char* what, const data::Dataset& dataset, const std:
                      pattern);
 }
 
+// What train.epochs asked for, and how the last step is filled.
+std::string epochs_line(const config::Config& config, const plan::PlannedRun& run,
+                        const data::Dataset& training, int64_t steps) {
+  const int64_t taken = steps * run.micro_batches * run.shape.B;
+  const int64_t asked = std::llround(config.train.epochs * static_cast<double>(training.windows()));
+  return fmt::format("  train.epochs = {} are {} sequences; the last step is filled up with {} more\n",
+                     config.train.epochs, asked, taken - std::max<int64_t>(asked, 1));
+}
+
 }  // namespace
 
 std::string startup_text(const config::Config& config, const plan::PlannedRun& run, const Device& device,
-                         const data::Dataset& training, const data::Dataset* validation,
+                         const data::Dataset& training, const data::Dataset* validation, int64_t steps,
                          double gemm_peak_gflops) {
   const double tokens = static_cast<double>(run.shape.B * run.shape.T);
   const auto& m = config.model;
@@ -32,11 +44,15 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   if (validation) text += data_line("validation", *validation, config.data.validation);
   text += "optimizers:\n" + run.optimizers->describe();
   const int64_t step_tokens = config.train.tokens_per_step;
-  text += fmt::format("run: {} steps of {} tokens ({} micro-batch{} of {} x {}), {:.2f} epochs\n",
-                      config.train.steps, step_tokens, run.micro_batches, run.micro_batches == 1 ? "" : "es",
-                      run.shape.B, run.shape.T,
-                      static_cast<double>(config.train.steps * step_tokens) /
-                          static_cast<double>(training.windows() * run.shape.T));
+  text += fmt::format(
+      "run: {} steps of {} tokens ({} micro-batch{} of {} x {}) = {} tokens, {:.2f} epochs\n", steps,
+      step_tokens, run.micro_batches, run.micro_batches == 1 ? "" : "es", run.shape.B, run.shape.T,
+      steps * step_tokens,
+      static_cast<double>(steps * step_tokens) / static_cast<double>(training.windows() * run.shape.T));
+  if (config.train.epochs > 0) text += epochs_line(config, run, training, steps);
+  if (config.train.overfit_one_batch == "on") {
+    text += "  train.overfit_one_batch: every step trains on the sequences of the first\n";
+  }
   const kernels::GemmPeakShape peak = kernels::gemm_peak_shape(device);
   text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n", run.training_flops / tokens * 1e-6,
                       gemm_peak_gflops);

@@ -30,6 +30,14 @@ class Laps {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+// Sums over ranks are the same on all of them, and so is what the guards make of them.
+void judge(Guards& guards, StepResult& result) {
+  result.loss_deviations = guards.loss.deviations(result.loss);
+  result.norm_deviations = guards.gradient_norm.deviations(result.gradient_norm);
+  if (guards.gradient_norm.add(result.gradient_norm)) result.reason = Skip::gradient_norm_outlier;
+  if (guards.loss.add(result.loss)) result.reason = Skip::loss_outlier;
+}
+
 }  // namespace
 
 StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
@@ -43,12 +51,13 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
   // step batches.
   StepTimes* times = options.times;
   Laps laps;
+  const int64_t begin = options.first_batch ? 0 : position.samples;
   zero_gradients(context, run.model->parameters());
   double loss = 0;
   for (int64_t micro = 0; micro < run.micro_batches; micro++) {
     if (ranks.any(stop_requested()))
       return {.loss = 0, .gradient_norm = 0, .skipped = false, .abandoned = true};
-    const int64_t first = position.samples + (micro * ranks.size() + ranks.rank()) * B;
+    const int64_t first = begin + (micro * ranks.size() + ranks.rank()) * B;
     for (int64_t b = 0; b < B; b++) {
       dataset.read_window(sampler.window(first + b), run.tokens + b * T, run.targets + b * T);
     }
@@ -67,7 +76,12 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
   result.loss = loss / static_cast<double>(tokens);
   result.gradient_norm = run.gradient_norm->compute(context, run.model->parameters());
   laps.add(times ? &times->norm : nullptr);
-  result.skipped = ranks.any(!std::isfinite(result.gradient_norm));
+  if (!std::isfinite(result.gradient_norm)) {
+    result.reason = Skip::gradient_not_finite;
+  } else if (options.guards) {
+    judge(*options.guards, result);
+  }
+  result.skipped = ranks.any(result.reason != Skip::none);
   if (result.skipped) return result;
 
   position.optimizer_t++;

@@ -10,6 +10,9 @@ kiln_python_test(data/corpus_test.py)
 kiln_python_test(program/determinism.py TIMEOUT 240)
 kiln_python_test(program/stop_and_resume.py)
 kiln_python_test(program/updates.py)
+if(NOT KILN_SANITIZE)  # it limits the address space
+  kiln_python_test(program/guards.py TIMEOUT 240)
+endif()
 kiln_python_test(program/replay.py)
 kiln_python_test(program/use_model.py)
 kiln_python_test(program/inspect.py TIMEOUT 240)
@@ -25,4 +28,5 @@ kiln_python_test(program/prepare_data.py NAME program/prepare_data_many ARGS 500
 kiln_python_test(program/prepare_memory.py TIMEOUT 1800 LABELS nightly)
 if(NOT KILN_SANITIZE)  # sanitizers bring allocators of their own
   kiln_python_test(program/memory_plan.py TIMEOUT 240)
+  kiln_python_test(program/gpt2_small.py TIMEOUT 1800 LABELS nightly)
 endif()
