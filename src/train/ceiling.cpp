@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "kernels/linear.h"
 
@@ -25,13 +26,12 @@ double measure_ceiling(Context& context) {
 double Ceiling::share(double flops, double seconds) {
   const double rate = flops * 1e-9 / seconds;
   if (rate <= gflops_) return rate / gflops_;
-  const bool first = told_ == gflops_;
-  gflops_ = rate;
-  if (first || rate > 1.05 * told_) {
+  const double before = std::exchange(gflops_, rate);
+  if (rate > 1.05 * told_) {
     tell_(fmt::format(
         "a step ran at {:.0f} Gflop/s, faster than the {:.0f} that MFU was measured against (was the machine "
         "busy then?): MFU is a fraction of {:.0f} from here on",
-        rate, told_, rate));
+        rate, before, rate));
     told_ = rate;
   }
   return 1;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "src/core/log.h"
 #include "src/device/context.h"
@@ -17,7 +18,7 @@ class Ceiling {
  public:
   using Tell = std::function<void(const std::string&)>;
   explicit Ceiling(double gflops, Tell tell = log_info)
-      : gflops_(gflops), told_(gflops), tell_(std::move(tell)) {}
+      : gflops_(gflops), tell_(std::move(tell)) {}
 
   // The fraction of the ceiling that `flops` in `seconds` are, 1 at most: work that beats the ceiling shows that it was
   // measured too low, and becomes the ceiling. Tells of it at once, and again after each further 5 percent.
@@ -26,7 +27,8 @@ class Ceiling {
   double gflops() const { return gflops_; }
 
  private:
-  double gflops_, told_;
+  double gflops_;
+  double told_ = 0;  // the last rate that was told of
   Tell tell_;
 };
 

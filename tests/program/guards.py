@@ -94,7 +94,7 @@ result = subprocess.run([KILN, "train", str(config), *options("large", *large)],
                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
 require(result.returncode == 1, f"exit code {result.returncode}: {result.stdout}{result.stderr}")
 require("out of memory: the limit on address space (ulimit -v) leaves" in result.stderr, result.stderr)
-for line in plan.splitlines():
+for line in plan.split("memory:\n")[1].split("total bytes")[0].splitlines():
     if line.startswith("  "):
         require(line in result.stderr, f"the plan lacks '{line}':\n{result.stderr}")
 advised = {key: (int(value), amount) for key, value, amount in
