@@ -27,7 +27,7 @@ BufferId Planning::gradient(const std::string& name, int64_t columns, int tick) 
 
 BufferId Planning::cache(const std::string& name, int64_t heads, int64_t head_size) const {
   const size_t bytes = static_cast<size_t>(heads * batch.cache * head_size) * size_of(dtype);
-  return plan.add(name, Category::activations, bytes, {Clock::embedding(), clock.head()});
+  return plan.add(name, Category::activations, bytes);
 }
 
 void add_residual(const Pass& pass, void* to, const void* from, int64_t columns) {

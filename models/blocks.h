@@ -45,8 +45,7 @@ struct Planning {
   BufferId statistic(const std::string& name, int64_t columns, int tick) const;
   // (R, columns) that exists only while the half-block of `tick` runs backward; empty without training.
   BufferId gradient(const std::string& name, int64_t columns, int tick) const;
-  // (heads, cache, head_size) that lives from one forward pass to the next, but not through a backward pass;
-  // empty where no cache is asked for.
+  // (heads, cache, head_size) that outlives passes; empty where no cache is asked for.
   BufferId cache(const std::string& name, int64_t heads, int64_t head_size) const;
 };
 

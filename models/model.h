@@ -60,8 +60,7 @@ class Model {
 
   // Generation, of one sequence, in a model planned with a cache: prefill() takes a beginning, in place of
   // whatever the cache holds, decode() one token more, which costs one token's work and a look at the cache.
-  // Both write the logits (Vp) that follow their last token; columns V .. Vp-1 mean nothing. In training,
-  // forward_backward() overwrites the cache, which shares memory with what only the backward pass uses.
+  // Both write the logits (Vp) that follow their last token; columns V .. Vp-1 mean nothing.
   //
   // The first `count` of T tokens, T and count at most as planned; those behind them do not matter (so that
   // prompts of any length may come in a few shapes).

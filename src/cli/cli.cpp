@@ -14,8 +14,8 @@ constexpr const char* kFooter = R"(Examples:
   kiln train configs/gpt2-mini/adamw.json
   kiln train configs/gpt2-mini/adamw.json --set optimizer.lr=0.002 --set train.steps=500
   kiln train configs/gpt2-mini/adamw.json --resume
-  kiln eval runs/gpt2-mini/adamw
-  kiln generate runs/gpt2-mini/adamw --prompt "Once upon a time" --tokens 200
+  kiln eval runs/gpt2-mini-adamw
+  kiln generate runs/gpt2-mini-adamw --prompt "Once upon a time" --tokens 200
   kiln plan configs/gpt2-124m/adamw.json
   kiln config --explain optimizer
   kiln bench configs/gpt2-mini/muon.json

@@ -49,9 +49,9 @@ void add_eval(CLI::App& app, int&) {
       "train.sequence tokens. Bits per byte count the bytes that the predicted tokens decode to; end-of-text "
       "has none.\n"
       "Examples:\n"
-      "  kiln eval runs/gpt2-mini/adamw\n"
-      "  kiln eval runs/gpt2-mini/adamw/checkpoints/step_00000900 --json\n"
-      "  kiln eval runs/gpt2-mini/adamw --data 'cache/other/validation_*.bin' --batches 100 --set "
+      "  kiln eval runs/gpt2-mini-adamw\n"
+      "  kiln eval runs/gpt2-mini-adamw/checkpoints/step_00000900 --json\n"
+      "  kiln eval runs/gpt2-mini-adamw --data 'cache/other/validation_*.bin' --batches 100 --set "
       "device.threads=1");
   command->callback([arguments] {
     InputProgress line("evaluating");

@@ -79,9 +79,9 @@ void add_generate(CLI::App& app, int&) {
       "full, the\n"
       "model forgets the older half of them, reads the other half anew, and goes on.\n"
       "Examples:\n"
-      "  kiln generate runs/gpt2-mini/adamw --prompt 'Once upon a time' --tokens 200\n"
-      "  kiln generate runs/gpt2-mini/adamw --prompt-file question.txt --temperature 0\n"
-      "  echo -n 'The sea' | kiln generate runs/gpt2-mini/adamw --prompt-file - --top-p 0.9 --samples 3 "
+      "  kiln generate runs/gpt2-mini-adamw --prompt 'Once upon a time' --tokens 200\n"
+      "  kiln generate runs/gpt2-mini-adamw --prompt-file question.txt --temperature 0\n"
+      "  echo -n 'The sea' | kiln generate runs/gpt2-mini-adamw --prompt-file - --top-p 0.9 --samples 3 "
       "--seed 7");
   command->callback([arguments] {
     auto& a = *arguments;

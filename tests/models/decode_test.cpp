@@ -71,8 +71,7 @@ TEST_P(DecodeTest, FromTheFirstTokenOn) {
   }
 }
 
-// What stood in the cache before, a longer text, another one, does not matter; nor do passes in between that
-// only go forward.
+// What stood in the cache before, a longer text, another one, does not matter; nor do passes in between.
 TEST_P(DecodeTest, NothingOfAnEarlierTextIsLeft) {
   auto model = bench(), fresh = bench();
   model->prefill(random_tokens(37, 67, 9), 37, 37);
@@ -80,9 +79,9 @@ TEST_P(DecodeTest, NothingOfAnEarlierTextIsLeft) {
   fresh->prefill(tokens_, 16, 11);
   const std::vector<int32_t> other = random_tokens(3 * 37, 67, 10);
   for (int64_t t = 11; t < 37; t++) {
-    // Straight to the model: the bench would spoil the cache, which shares memory with what a pass may write.
+    // Straight to the model: the bench spoils the cache before a pass.
     std::vector<float> losses(3 * 37);
-    model->model->forward(model->context, other.data(), other.data(), 3, 37, losses.data());
+    model->model->forward_backward(model->context, other.data(), other.data(), 3, 37, 1.0f, losses.data());
     EXPECT_EQ(model->decode(tokens_[t], t), fresh->decode(tokens_[t], t)) << t;
   }
 }
@@ -115,22 +114,19 @@ TEST_P(DecodeTest, RefusesWhatDoesNotFit) {
   EXPECT_THROW(create_gpt2(tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1)), Error);  // context 41
 }
 
-// 2 layers kv_heads head_size positions, as long as there is no backward pass to share memory with.
+// 2 layers kv_heads head_size positions, whatever the model is planned for besides.
 TEST(DecodeMemory, IsKeysAndValuesOfEveryPosition) {
   const auto activation_bytes = [](const BatchShape& batch) {
     Plan plan;
     create_gpt2(tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1));
     return plan.layout().category_bytes[static_cast<size_t>(Category::activations)];
   };
-  BatchShape batch{.B = 1, .T = 32, .loss_rows = 1, .training = false};
-  const size_t without = activation_bytes(batch);
-  batch.cache = 32;
-  EXPECT_EQ(activation_bytes(batch), without + 2 * 3 * 48 * 32 * sizeof(float));
-  // In training it lies where the gradients of queries, keys and values, 4 C a row, go later.
-  BatchShape training{.B = 3, .T = 32, .loss_rows = 1};
-  const size_t without_cache = activation_bytes(training);
-  training.cache = 32;
-  EXPECT_EQ(activation_bytes(training), without_cache);
+  for (const BatchShape& without : {BatchShape{.B = 1, .T = 32, .loss_rows = 1, .training = false},
+                                    BatchShape{.B = 3, .T = 32, .loss_rows = 1, .training = true}}) {
+    BatchShape with = without;
+    with.cache = 32;
+    EXPECT_EQ(activation_bytes(with), activation_bytes(without) + 2 * 3 * 48 * 32 * sizeof(float));
+  }
 }
 
 }  // namespace

@@ -114,20 +114,19 @@ class Bench {
     dry.dry_run = &dry_run;
     if (batch.training) model->forward_backward(dry, nullptr, nullptr, batch.B, batch.T, 1.0f, nullptr);
     model->forward(dry, nullptr, nullptr, batch.B, batch.T, nullptr);
-    for (int64_t T = 1; T <= batch.cache; T++) model->prefill(dry, nullptr, T, T, nullptr);
-    if (batch.cache > 0) model->decode(dry, nullptr, batch.cache - 1, nullptr);
+    if (batch.cache > 0) {
+      for (int64_t T = 1; T <= batch.T; T++) model->prefill(dry, nullptr, T, 1, nullptr);
+      model->decode(dry, nullptr, batch.cache - 1, nullptr);
+    }
     return dry_run.workspace_bytes;
   }
 
-  // Without the cache: only what may be alive in a forward pass, since the rest may share memory with it.
   void poison_activations(bool cache_too = true) {
-    const int head = static_cast<int>(2 * shape.layers + 1);
     for (size_t i = 0; i < plan_.entries().size(); i++) {
       const PlanEntry& entry = plan_.entries()[i];
       const bool scratch = entry.category == Category::activations || entry.category == Category::workspace;
-      const bool kept = entry.category == Category::activations &&
-                        (entry.lifetime.first > head || entry.name.ends_with("_cache"));
-      if (scratch && entry.bytes && (cache_too || !kept)) std::memset(arena_->at<void>(static_cast<BufferId>(i)), 0xFF, entry.bytes);
+      if (scratch && entry.bytes && (cache_too || !entry.name.ends_with("_cache")))
+        std::memset(arena_->at<void>(static_cast<BufferId>(i)), 0xFF, entry.bytes);
     }
   }
 
