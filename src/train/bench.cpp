@@ -15,6 +15,7 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/core/random.h"
+#include "src/plan/advice.h"
 #include "src/train/ceiling.h"
 #include "src/train/startup.h"
 #include "src/train/step.h"
@@ -79,11 +80,15 @@ class Bench {
         dataset_(tokens_.path().string(), config.model.vocab, config.train.sequence),
         sampler_(dataset_.windows(), config.train.seed),
         ranks_(dist::single_rank()) {
+    plan::with_advice(config_, run_, device_, [&] { require_memory(run_.plan.layout()); });
     context_.device = device_;
     context_.pool = &pool_;
     result_.measured_peak_gflops = measure_ceiling(context_);
     ceiling_.emplace(result_.measured_peak_gflops, [](const std::string&) {});
-    arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete, device_);
+    plan::with_advice(config_, run_, device_, [&] {
+      arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
+                     device_);
+    });
     run_.bind(*arena_);
     context_.workspace = run_.workspace;
     run_.model->initialise(context_, config.train.seed);

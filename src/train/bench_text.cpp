@@ -12,7 +12,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 std::string row(const std::string& name, const Spread& s, double whole) {
-  return fmt::format("  {:<20} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.2f} {:>7.1f} %\n", name, s.median, s.least,
+  return fmt::format("  {:<24} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.2f} {:>7.1f} %\n", name, s.median, s.least,
                      s.most, s.mean, 100 * s.mean / whole);
 }
 
@@ -37,7 +37,7 @@ std::string text_of(const BenchResult& r) {
   }
   text += fmt::format("step: {} tokens, {} micro-batch{}; {} steps measured\n", r.step_tokens,
                       r.micro_batches, r.micro_batches == 1 ? "" : "es", r.steps);
-  text += fmt::format("  {:<20} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "ms", "median", "least", "most", "mean",
+  text += fmt::format("  {:<24} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "ms", "median", "least", "most", "mean",
                       "of mean");
   text += row("forward + backward", r.passes, r.step.mean);
   for (const auto& [name, spread] : r.optimizers) text += row("optimizer " + name, spread, r.step.mean);

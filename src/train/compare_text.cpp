@@ -50,7 +50,7 @@ std::string summary(const Comparison& c) {
   return text +
          "   time: of the steps as logged, without validations, samples, checkpoints; ms/step: median; "
          "optimizer: the share of\n"
-         "   the steps' time that matrix optimizers reported (metrics.every), AdamW's part not in it\n";
+         "   the steps' time that KL-Shampoo or Pro-KLShampoo reported for itself (metrics.every)\n";
 }
 
 std::string table(const Comparison& c, Axis axis, const char* title, const char* unit) {

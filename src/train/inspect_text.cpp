@@ -62,14 +62,17 @@ std::string log_lines(const InspectedRun& run) {
   }
   const auto skipped =
       std::count_if(log.steps.begin(), log.steps.end(), [](const LoggedStep& s) { return s.skipped; });
-  if (skipped > 0) text += line("skipped", fmt::format("{} steps, their gradients were not finite", skipped));
+  if (skipped > 0)
+    text += line("skipped",
+                 fmt::format("{} steps changed nothing (their lines in metrics.jsonl say why)", skipped));
   const double ms = median_ms(log);
   const double tokens = static_cast<double>(last.tokens) / static_cast<double>(last.step);
   text += line("time", fmt::format("{} in steps (validations, samples, checkpoints not counted)",
                                    time_text(last.seconds)));
   text += line("speed", fmt::format("{:.1f} ms a step (median), {:.0f} tokens/s", ms, tokens / ms * 1e3));
   if (const double share = optimizer_share(log); std::isfinite(share)) {
-    text += line("", fmt::format("matrix optimizers take {:.1f} % of the steps' time", 100 * share));
+    text += line("", fmt::format("{} takes {:.1f} % of the steps' time",
+                                 run.config ? run.config->optimizer.name : "the optimizer", 100 * share));
   }
   if (log.missing_steps > 0)
     text += line("missing", fmt::format("{} steps in between are not in the log", log.missing_steps));
@@ -108,12 +111,11 @@ std::string text_of(const InspectedRun& run, const InspectOptions& options) {
 std::string text_of(const InspectedCheckpoint& found, const InspectOptions& options) {
   const CheckpointState& s = found.state;
   std::string text = line("checkpoint", found.path.string());
-  text += line("reached",
-               fmt::format("step {}{}, {} updates, {} sequences", s.step,
-                           found.config && found.config->train.steps > 0
-                               ? fmt::format(" of {}", found.config->train.steps)
-                               : std::string(),
-                           s.optimizer_t, s.samples));
+  text += line("reached", fmt::format("step {}{}, {} updates, {} sequences", s.step,
+                                      found.config && found.config->train.steps > 0
+                                          ? fmt::format(" of {}", found.config->train.steps)
+                                          : std::string(),
+                                      s.optimizer_t, s.samples));
   if (found.config) text += config_lines(*found.config, 0);
   text += line("trained on", s.data);
   for (const CheckpointFile& file : found.files) {

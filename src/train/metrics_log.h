@@ -28,7 +28,7 @@ struct MetricsLog {
   std::vector<LoggedStep> steps;              // rising
   std::vector<LoggedValidation> validations;  // rising
 
-  // Of the reports of matrix optimizers (metrics.every): what they timed, and the time of the steps they cover.
+  // Of the reports of KL-Shampoo and Pro-KLShampoo (metrics.every): what they timed, and the time of the steps they cover.
   double optimizer_ms = 0, reported_ms = 0;
 
   int64_t missing_steps = 0;  // between the first and the last: the disk was full for a while
@@ -47,7 +47,7 @@ double median_ms(const MetricsLog& log);
 // The validation with the least loss (the first of equals); null: there is none that is finite.
 const LoggedValidation* best_validation(const MetricsLog& log);
 
-// The part of the steps' time that matrix optimizers reported for themselves (AdamW reports nothing); NaN: no reports.
+// The part of the steps' time that KL-Shampoo or Pro-KLShampoo reported for itself (others report no times); NaN: no reports.
 double optimizer_share(const MetricsLog& log);
 
 }  // namespace kiln::train

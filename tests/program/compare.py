@@ -18,19 +18,19 @@ def options(name, *changes):
     return [part for change in (f"output.dir={folder}/{name}", *changes) for part in ("--set", change)]
 
 
-muon = ["optimizer.name=muon", "optimizer.lr=0.02", "metrics.every=4"]
+shampoo = ["optimizer.name=kl-shampoo", "metrics.every=4"]
 kiln("train", config, *options("adamw"))
 kiln("train", config, *options("short", "train.steps=30", "train.tokens_per_step=512"))
-process = subprocess.Popen([KILN, "train", str(config), *options("muon", *muon)], stdout=subprocess.DEVNULL)
+process = subprocess.Popen([KILN, "train", str(config), *options("shampoo", *shampoo)], stdout=subprocess.DEVNULL)
 deadline = time.monotonic() + 60
-while process.poll() is None and (not (folder / "muon" / "metrics.jsonl").exists() or len(metrics(folder / "muon")) < 30):
+while process.poll() is None and (not (folder / "shampoo" / "metrics.jsonl").exists() or len(metrics(folder / "shampoo")) < 30):
     require(time.monotonic() < deadline, "the run does not get on")
     time.sleep(0.01)
 process.send_signal(signal.SIGINT)
 process.wait(60)
-kiln("train", config, "--resume", *options("muon", *muon))
+kiln("train", config, "--resume", *options("shampoo", *shampoo))
 
-names = ("adamw", "muon", "short")
+names = ("adamw", "shampoo", "short")
 runs = [folder / name for name in names]
 table = folder / "losses.csv"
 found = json.loads(kiln("compare", *runs, "--json", "--csv", table, "--smooth", 7, "--rows", 100).stdout)
@@ -51,7 +51,7 @@ for (steps, validations), run in zip(logs, found["runs"]):
     require(run["final"]["loss"] == validations[-1]["loss"], run["final"])
     require(run["best"]["loss"] == min(v["loss"] for v in validations), run["best"])
     require(abs(run["median_ms"] - statistics.median(s["ms"] for s in steps)) < 1e-9, run["median_ms"])
-require(found["runs"][0]["optimizer_share"] is None and 0 < found["runs"][1]["optimizer_share"] < 1, "muon reports its times")
+require(found["runs"][0]["optimizer_share"] is None and 0 < found["runs"][1]["optimizer_share"] < 1, "KL-Shampoo reports its times")
 require(any(d.startswith("optimizer.name") for d in found["runs"][1]["differences"]), found["runs"][1])
 
 
@@ -87,7 +87,7 @@ require([(r["run"], int(r["step"]), float(r["validation_loss"])) for r in rows] 
 
 # The text; a CSV file is replaced only when asked.
 text = kiln("compare", *runs[:2]).stdout
-for words in ("optimizer.name: \"adamw\" -> \"muon\"", "at equal steps", "equal steps are equal tokens", "at equal time", "to A's final",
+for words in ("optimizer.name: \"adamw\" -> \"kl-shampoo\"", "at equal steps", "equal steps are equal tokens", "at equal time", "to A's final",
               "validation loss against steps", "mean of the last 50 steps"):
     require(words in text, f"compare lacks '{words}':\n{text}")
 require("note:" not in text, f"two runs on the same data need no warning:\n{text}")
