@@ -43,8 +43,8 @@ int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& option
     } while (rest > 0 && total < enough);
     kept = kept.subspan(rest);
   }
-  std::sort(kept.begin(),
-            kept.end());  // by id: what is drawn does not depend on how the others were left out
+  // By id again: what is drawn does not depend on how the others were left out.
+  if (kept.size() < static_cast<size_t>(V) || options.top_p < 1) std::sort(kept.begin(), kept.end());
   double left = u * total;
   for (const int32_t id : kept) {
     left -= weight(id);
