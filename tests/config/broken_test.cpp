@@ -158,7 +158,7 @@ const std::vector<Broken> kUnknown = {
     {"key_in_the_wrong_section", R"({ "train": { "lr": 0.001 } })",
      "configs/x.json:1:14: unknown key \"lr\" in \"train\"", "did you mean \"optimizer.lr\"?"},
     {"ambiguous_key", R"({ "tokens": 10 })", "configs/x.json:1:3: unknown key \"tokens\"",
-     "did you mean \"validation.tokens\" or \"sampling.tokens\"?"},
+     "did you mean \"train.tokens\", \"validation.tokens\" or \"sampling.tokens\"?"},
     {"dotted_key", R"({ "optimizer.lr": 0.001 })", "configs/x.json:1:3: unknown key \"optimizer.lr\"",
      "a key stands inside its section: \"optimizer\": { \"lr\": ... }"},
     {"name_in_another_program", R"({ "train": { "learning_rate": 0.001 } })",

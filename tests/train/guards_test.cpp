@@ -29,8 +29,8 @@ TEST(Guards, NothingIsJudgedBeforeTheWindowHasFilled) {
   OutlierWindow window(2, kWindow);
   for (int64_t i = 0; i < kWindow; i++) {
     EXPECT_TRUE(std::isnan(window.deviations(1e9)));
-    EXPECT_FALSE(window.add(i % 2 == 0 ? 1e9 : -1e9));
     EXPECT_FALSE(window.add(std::nan("")));
+    EXPECT_FALSE(window.add(i % 2 == 0 ? 1e9 : -1e9));
   }
   EXPECT_EQ(window.values().size(), static_cast<size_t>(kWindow)) << "what is not finite never enters";
   EXPECT_TRUE(window.add(std::nan("")));
