@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from support import BUILD, KILN, kiln, metrics, remove, require
+from support import KILN, kiln, metrics, preload, remove, require
 
 VOCAB = 50257
 PRESET = pathlib.Path(os.environ.get("KILN_SOURCE", ".")) / "configs" / "gpt2-124m" / "adamw.json"
@@ -33,7 +33,7 @@ def step(name, *changes):
     log = folder / f"{name}.allocations"
     begin = time.monotonic()
     process = subprocess.Popen([KILN, "train", str(PRESET), *overrides], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env={**os.environ, "LD_PRELOAD": f"{BUILD}/tests/liballocation_log.so", "ALLOCATION_LOG": str(log)})
+                               env=os.environ | preload("allocation_log") | {"ALLOCATION_LOG": str(log)})
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:

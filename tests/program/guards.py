@@ -22,7 +22,7 @@ def steps_of(run):
 
 
 # A threshold so low that ordinary steps are outliers: they change nothing, are counted, and the resumed run agrees.
-guards = ["train.skip_loss_z=1", "train.skip_norm_z=1", "train.skip_window=8", "checkpoint.every=10", "checkpoint.keep=9"]
+guards = ["train.skip_loss_z=0.2", "train.skip_norm_z=0.5", "train.skip_window=8", "checkpoint.every=10", "checkpoint.keep=9"]
 output = kiln("train", config, *options("guarded", *guards)).stdout
 records = steps_of("guarded")
 skipped = [r for r in records if r.get("skipped")]
