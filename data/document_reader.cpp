@@ -216,7 +216,7 @@ struct DocumentReader::State {
     std::string_view text = input->ahead(cut ? 2 * limit : longest() + 1);
     if (text.empty()) return false;
     bool ends = input->ended();
-    const int64_t room = position.input == 0 ? options.text_cut - position.offset : 0;
+    const int64_t room = options.text_cut - position.offset;  // other inputs are empty
     if (room > 0 && static_cast<int64_t>(text.size()) > room) {
       text = text.substr(0, static_cast<size_t>(room));
       ends = true;
@@ -256,6 +256,10 @@ DocumentReader::DocumentReader(ReadOptions options, ReadPosition start) : state_
     if (input != kStandardInput && ::stat(input.c_str(), &info) != 0) {
       throw Error(ExitCode::data, fmt::format("cannot read {}: {}", input, std::strerror(errno)),
                   "inputs are .jsonl and .txt files, or - for standard input; check the spelling");
+    }
+    if (input != kStandardInput && S_ISDIR(info.st_mode)) {
+      throw Error(ExitCode::data, fmt::format("{} is a folder", input),
+                  fmt::format("name the files in it: {}/*.txt", std::filesystem::path(input).lexically_normal().string()));
     }
     const bool regular = input != kStandardInput && S_ISREG(info.st_mode);
     s.sizes.push_back(regular ? static_cast<int64_t>(info.st_size) : -1);

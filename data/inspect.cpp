@@ -94,7 +94,7 @@ class Inspector {
     constexpr int64_t kChunk = 1 << 20;
     for (int64_t begin = 0; begin < shard.tokens(); begin += kChunk) {
       tokens.resize(static_cast<size_t>(std::min(kChunk, shard.tokens() - begin)));
-      shard.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
+      read(shard, begin, tokens);
       if (result_.end_of_text < 0) {
         result_.end_of_text = tokens[0];
         result_.end_of_text_guessed = true;
@@ -106,6 +106,15 @@ class Inspector {
     }
     check_entry(file, found);
     result_.shards.push_back(found);
+  }
+
+  // The vocabulary is the one that the shards were made with, so a token outside of it is damage.
+  void read(const Shard& shard, int64_t begin, std::vector<int32_t>& tokens) const {
+    try {
+      shard.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
+    } catch (const Error& error) {
+      throw Error(error.code(), error.what(), result_.description ? kCopyAgainHint : error.hint());
+    }
   }
 
   void count(const std::vector<int32_t>& tokens, InspectedShard& found) {

@@ -239,12 +239,12 @@ class Preparation {
   [[noreturn]] void refuse_emptiness() const {
     const int64_t documents = writer_.documents();
     throw Error(ExitCode::data,
-                documents == 0 ? "the inputs hold no document with text"
+                documents == 0 ? fmt::format("there is no text in {}", fmt::join(options_.read.inputs, ", "))
                                : fmt::format("no document is left for {}: {} went to {}",
                                              to_validation() ? "training" : "validation", documents,
                                              to_validation() ? "validation" : "training"),
                 documents == 0
-                    ? "check the input files"
+                    ? "they are empty, or blank: check the files"
                     : "give more documents, cut long ones into several, or set the validation fraction to 0");
   }
 

@@ -15,10 +15,25 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kBlanks = " \t\r\n";
 
-bool is_single_text(const ReadOptions& read) {
-  if (read.inputs.size() != 1 || read.inputs[0] == kStandardInput || read.format == "jsonl") return false;
-  return fs::is_regular_file(read.inputs[0]) &&
-         (read.format == "txt" || fs::path(read.inputs[0]).extension() == ".txt");
+// The index of the only input that holds anything, if that is a .txt; -1: there is none.
+int64_t single_text(const ReadOptions& read) {
+  int64_t single = -1;
+  for (size_t i = 0; i < read.inputs.size(); i++) {
+    const std::string& input = read.inputs[i];
+    if (input == kStandardInput || !fs::is_regular_file(input)) return -1;
+    if (fs::file_size(input) == 0) continue;
+    const bool is_text = read.format == "txt" || (read.format != "jsonl" && fs::path(input).extension() == ".txt");
+    if (!is_text || single >= 0) return -1;
+    single = static_cast<int64_t>(i);
+  }
+  return single;
+}
+
+// The bytes of the character that starts at `begin`, if that is UTF-8; else 1.
+size_t character_bytes(std::string_view text, size_t begin) {
+  size_t end = begin + 1;
+  while (end < text.size() && end - begin < 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) end++;
+  return end - begin;
 }
 
 // The end of the separator in text that lies nearest to `target` and in [low, high]; npos: there is none.
@@ -36,17 +51,21 @@ size_t nearest(std::string_view text, std::string_view separator, size_t low, si
 }  // namespace
 
 TextCut cut_single_text(const ReadOptions& read, double validation_fraction) {
-  if (validation_fraction <= 0 || !is_single_text(read)) return {};
-  const MappedFile file(read.inputs[0]);
+  const int64_t input = validation_fraction > 0 ? single_text(read) : -1;
+  if (input < 0) return {};
+  const std::string& name = read.inputs[static_cast<size_t>(input)];
+  const MappedFile file(name);
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   const double share = validation_fraction * static_cast<double>(text.size());
   if (read.text_document_bytes > 0 && share >= static_cast<double>(read.text_document_bytes)) return {};
   const size_t first = text.find_first_not_of(kBlanks), last = text.find_last_not_of(kBlanks);
   if (first == std::string_view::npos) return {};
-  const size_t low = first + 1, high = last;  // both parts have some text
+  const size_t low = first + character_bytes(text, first);  // both parts have some text
+  size_t high = last;
+  while (high > low && last - high < 3 && (static_cast<unsigned char>(text[high]) & 0xC0) == 0x80) high--;
   if (low > high) {
     throw Error(ExitCode::data,
-                fmt::format("{}: a text of one character has no part for validation", read.inputs[0]),
+                fmt::format("{}: a text of one character has no part for validation", name),
                 "give more text, or no validation: --validation-fraction 0");
   }
   const size_t target = std::clamp(text.size() - static_cast<size_t>(std::llround(share)), low, high);

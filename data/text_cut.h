@@ -15,7 +15,7 @@ struct TextCut {
 // Documents are dealt to training and validation one by one, which needs many of them. A single .txt gives so few that
 // validation would get nothing, everything or a half: when the share that validation is to have is less than one of
 // its documents, the text is cut in two instead, at the blank line nearest to the share (else at a line's end, else
-// between words, else between characters), and the end of it is for validation. Not cut: several inputs, JSON lines,
+// between words, else between characters), and the end of it is for validation. Empty files beside it do not count. Not cut: several inputs, JSON lines,
 // streams, texts that are long enough, blank ones. Throws Error(ExitCode::data) when the text has no two parts.
 TextCut cut_single_text(const ReadOptions& read, double validation_fraction);
 

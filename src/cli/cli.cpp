@@ -30,17 +30,45 @@ constexpr const char* kFooter = R"(Examples:
 Exit codes: 0 success, 1 failure, 2 command line or config, 3 data and files (text, shards, checkpoints, disk), 4 device,
 5 stopped by a signal after writing a checkpoint.)";
 
-// CLI11 would only say that a subcommand is required.
+std::string names_of_commands(const CLI::App& app) {
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands({})) names += (names.empty() ? "" : ", ") + command->get_name();
+  return names;
+}
+
+// The innermost command that was named, and how it is called: "kiln data prepare".
+std::pair<const CLI::App*, std::string> named_command(const CLI::App& app) {
+  const CLI::App* command = &app;
+  std::string call = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    call += " " + command->get_name();
+  }
+  return {command, call};
+}
+
+// CLI11 would only say that a subcommand is required, and "Could not convert: --threads = x".
+std::string sentence(const CLI::ParseError& error, const CLI::App& app) {
+  const auto [command, call] = named_command(app);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) && !command->get_subcommands({}).empty()) {
+    return fmt::format("{} needs a command: {}", call, names_of_commands(*command));
+  }
+  if (dynamic_cast<const CLI::ConversionError*>(&error)) {
+    const std::string what = error.what(), prefix = "Could not convert: ";
+    return fmt::format("{} is not a number that fits here",
+                       what.starts_with(prefix) ? what.substr(prefix.size()) : what);
+  }
+  return error.what();
+}
+
 void check_command(const CLI::App& app, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return;
   const std::string word = argv[1];
-  std::string names;
   for (const CLI::App* command : app.get_subcommands({})) {
     if (command->get_name() == word) return;
-    names += (names.empty() ? "" : ", ") + command->get_name();
   }
   throw Error(ExitCode::usage, fmt::format("there is no command \"{}\"", word),
-              fmt::format("the commands are {}; kiln --help explains them", names));
+              fmt::format("the commands are {}; kiln --help explains them", names_of_commands(app)));
 }
 
 }  // namespace
@@ -68,8 +96,8 @@ int run(int argc, char** argv) {
     return exit_code;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // help, version
-    log_error(e.what());
-    std::fprintf(stderr, "  hint: kiln --help, kiln COMMAND --help\n");
+    log_error(sentence(e, app));
+    std::fprintf(stderr, "  hint: %s --help\n", named_command(app).second.c_str());
     return static_cast<int>(ExitCode::usage);
   } catch (const Error& e) {
     log_error(e.what());

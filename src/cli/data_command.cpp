@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "src/cli/input_progress.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/core/log.h"
 
 namespace kiln::cli {
 namespace {
@@ -43,7 +45,9 @@ void add_train_tokenizer(CLI::App& data) {
   command->add_option("--vocab-size", arguments->vocab, "Tokens: 256 bytes, the merges, end-of-text")->capture_default_str();
   command->add_option("--out", arguments->out, "The tokenizer.json to write, as Hugging Face's tokenizers reads it")
       ->required();
-  command->add_option("--threads", arguments->threads, "0: as many as the machine has")->capture_default_str();
+  command->add_option("--threads", arguments->threads, "0: as many as the machine has")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->add_flag("--overwrite", arguments->overwrite, "Replace the file");
   command->footer(
       "GPT-2's scheme: its pre-tokenisation pattern, then the most frequent pair of tokens becomes a token, again and\n"
@@ -72,6 +76,18 @@ void add_train_tokenizer(CLI::App& data) {
     write_file_atomically(a.out, data::tokenizer_json(rules));
     fmt::print("{}: {} tokens, learnt from {} different pre-tokens\n", a.out, rules.tokens.size(), counts.size());
   });
+}
+
+// Documents are dealt by chance: few of them, or long ones, give validation another share than it was to have.
+void warn_of_share(const data::PrepareSummary& summary, double fraction) {
+  if (fraction <= 0 || summary.cut.at > 0) return;
+  const auto validation = static_cast<double>(summary.validation.tokens);
+  const double share = validation / std::max(1.0, validation + static_cast<double>(summary.train.tokens));
+  if (share > 0.5 * fraction && share < 2 * fraction) return;
+  log_warning(fmt::format(
+      "validation has {:.3g} % of the tokens, not {:.3g} %: {} documents are few to deal by chance. More of them (or a "
+      "smaller --text-document-bytes) come nearer to --validation-fraction",
+      100 * share, 100 * fraction, summary.train.documents + summary.validation.documents));
 }
 
 void print_prepared(const data::PrepareSummary& summary, const std::string& folder) {
@@ -117,7 +133,9 @@ void add_prepare(CLI::App& data) {
   command->add_option("--shard-tokens", options.shard_tokens, "At most, in one shard")->capture_default_str();
   command->add_flag("--keep-duplicates", options.keep_duplicates,
                     "Keep documents whose text came before; dropping them takes 23 to 46 bytes of memory a document");
-  command->add_option("--threads", options.threads, "0: as many as the machine has")->capture_default_str();
+  command->add_option("--threads", options.threads, "0: as many as the machine has")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command
       ->add_option("--journal-bytes", options.journal_bytes,
                    "Of input between two entries of the journal: what a killed run has to do again at most")
@@ -144,6 +162,7 @@ void add_prepare(CLI::App& data) {
     });
     progress.finish();
     print_prepared(summary, arguments->out);
+    warn_of_share(summary, arguments->options.validation_fraction);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "src/cli/cli.h"
@@ -66,7 +67,9 @@ void add_generate(CLI::App& app, int&) {
                    "Draw among the fewest tokens whose probabilities sum to P; 1: all")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--seed", request.seed, "The same seed, the same text")->capture_default_str();
+  command->add_option("--seed", request.seed, "The same seed, the same text")
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
+      ->capture_default_str();
   command->add_option("--samples", request.samples, "Texts to write, one after the other")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));

@@ -111,24 +111,49 @@ void Assignment::assign(const Key& key, const json& value, const std::string& wh
         }
       },
       key.slot(config));
-  given_.emplace_back(key.name, where);
+  const bool names_optimizer = key.name == "optimizer.name" || was_given("optimizer.name");
+  given_.push_back({key.name, where, source_, names_optimizer ? config.optimizer.name : ""});
+}
+
+const Assignment::Given* Assignment::last(std::string_view name) const {
+  for (size_t i = given_.size(); i-- > 0;) {
+    if (given_[i].key == name) return &given_[i];
+  }
+  return nullptr;
 }
 
 bool Assignment::was_given(std::string_view name) const {
-  for (const auto& [key, where] : given_) {
-    if (key == name) return true;
-  }
-  return false;
+  return last(name) != nullptr;
 }
 
 std::string Assignment::latest(std::initializer_list<std::string_view> names,
                                const std::string& otherwise) const {
   for (size_t i = given_.size(); i-- > 0;) {
     for (const std::string_view name : names) {
-      if (given_[i].first == name) return given_[i].second;
+      if (given_[i].key == name) return given_[i].where;
     }
   }
   return otherwise;
+}
+
+std::string Assignment::others(std::initializer_list<std::string_view> names) const {
+  const std::string told = latest(names, {});
+  std::string text;
+  for (const std::string_view name : names) {
+    const Given* given = last(name);
+    if (given && given->where != told) text += fmt::format("; {} stands at {}", name, given->where);
+  }
+  return text;
+}
+
+std::string Assignment::chosen_for(std::string_view name) const {
+  const Given* given = last(name);
+  if (!given) return {};
+  std::string optimizer;
+  for (const Given& g : given_) {
+    if (g.source <= given->source) optimizer = g.optimizer;
+  }
+  return optimizer;
 }
 
 }  // namespace kiln::config

@@ -5,7 +5,6 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "src/config/config.h"
@@ -27,11 +26,26 @@ class Assignment {
   // Where that one of the named keys was given which was given last; `otherwise` when all have their
   // defaults.
   std::string latest(std::initializer_list<std::string_view> names, const std::string& otherwise) const;
+  // Where each of the others was given: "; train.steps stands at configs/x.json:3:5". Empty: nowhere.
+  std::string others(std::initializer_list<std::string_view> names) const;
+
+  // What is assigned from here on comes from another file, or from the command line.
+  void begin_source() { source_++; }
+  // The optimizer that a key was chosen for: the one that the same file (or the command line) ends with, which a
+  // later one may have changed. Empty: the key was not given, or no optimizer was named by then.
+  std::string chosen_for(std::string_view name) const;
 
   Config config = defaults();
 
  private:
-  std::vector<std::pair<std::string, std::string>> given_;  // key and where, in the order of assignment
+  struct Given {
+    std::string key, where;
+    int source;
+    std::string optimizer;  // named by then; empty: none
+  };
+  const Given* last(std::string_view name) const;
+  std::vector<Given> given_;  // in the order of assignment
+  int source_ = 0;
 };
 
 }  // namespace kiln::config

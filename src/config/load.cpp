@@ -237,7 +237,11 @@ Files files_on_disk() {
 Config parse(const std::string& text, const fs::path& name, const std::vector<std::string>& overrides,
              const Files& files) {
   Assignment assignment;
-  for (const Document& document : read_chain(read_document(text, name), files)) apply(assignment, document);
+  for (const Document& document : read_chain(read_document(text, name), files)) {
+    assignment.begin_source();
+    apply(assignment, document);
+  }
+  assignment.begin_source();
   for (const std::string& text_of_override : overrides) apply_override(assignment, text_of_override);
   resolve(assignment, name.string());
   return assignment.config;
@@ -260,6 +264,7 @@ Optimizer parse_optimizer(const std::string& text, const fs::path& name, const s
     }
     assignment.assign(*key, document.root.at(leaf), document.at(place.value));
   }
+  assignment.begin_source();
   for (const std::string& text_of_override : overrides) apply_override(assignment, text_of_override);
   resolve_optimizer(assignment, name.string());
   return assignment.config.optimizer;

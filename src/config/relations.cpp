@@ -65,9 +65,10 @@ class Relations {
  private:
   using Keys = std::initializer_list<std::string_view>;
 
-  // A relation between `keys`, told at the one that was given last: that one broke it.
+  // A relation between `keys`, told at the one that was given last: that one broke it. The hint says where the others
+  // stand.
   [[noreturn]] void broken(Keys keys, const std::string& message, const std::string& hint) const {
-    refuse(assignment_.latest(keys, name_), message, hint);
+    refuse(assignment_.latest(keys, name_), message, hint + assignment_.others(keys));
   }
 
   void check_required() const {
@@ -78,6 +79,11 @@ class Relations {
       if (is_missing) missing.push_back(key.name);
     }
     if (missing.empty()) return;
+    if (missing.size() == 1 && has_no_length() && assignment_.was_given("train.steps")) {
+      refuse(assignment_.latest({"train.steps"}, name_),
+             "train.steps, train.tokens and train.epochs are all 0: nothing says how long the run is",
+             "for example train.steps = 1000 or train.epochs = 1");
+    }
     refuse(name_,
            fmt::format("{} {} missing and {} no default", fmt::join(missing, ", "),
                        missing.size() == 1 ? "is" : "are", missing.size() == 1 ? "has" : "have"),
@@ -179,6 +185,7 @@ class Relations {
     }
     if (o.ns == "auto" && (muon || pro)) o.ns = muon ? "jordan" : "polar_express";
     if (o.tracker_every == 0 && pro) o.tracker_every = o.tracker == "accumulate" ? o.refresh : 1;
+    check_optimizer_is_meant();
     check_unused_keys();
     if (o.init == "constant" && o.root == "newton_schulz") {
       broken({"optimizer.init", "optimizer.root"},
@@ -198,6 +205,29 @@ class Relations {
                          o.complement_scale),
              "set optimizer.complement_scale to \"fixed\"");
     }
+  }
+
+  // Values that an inherited file chose for one optimizer say nothing about another: neither a learning rate taken over
+  // in silence nor a complaint about every key that the other does not read would help.
+  void check_optimizer_is_meant() const {
+    const std::string& name = config_.optimizer.name;
+    std::vector<std::string> strangers;
+    std::string chosen_for;
+    for (const char* key : {"optimizer.lr", "optimizer.b1", "optimizer.b2", "optimizer.eps"}) {
+      const std::string other = assignment_.chosen_for(key);
+      if (other.empty() || other == name) continue;
+      strangers.emplace_back(key);
+      chosen_for = other;
+    }
+    if (strangers.empty()) return;
+    const std::string preset = name == "pro-kl-shampoo" ? "pro-kl-shampoo-r32" : name;
+    refuse(assignment_.latest({"optimizer.name"}, name_),
+           fmt::format("optimizer.name is \"{}\" here, but {} {} chosen for \"{}\" at {}", name,
+                       fmt::join(strangers, ", "), strangers.size() == 1 ? "was" : "were", chosen_for,
+                       assignment_.latest({strangers.front()}, name_)),
+           fmt::format("start from a preset of {0}, for example configs/gpt2-mini/{1}.json, or from one that names no "
+                       "optimizer (configs/gpt2-mini/base.json)",
+                       name, preset));
   }
 
   // A value that changes nothing is a misunderstanding; defaults are accepted, since resolved configs name all keys.

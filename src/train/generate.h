@@ -49,6 +49,8 @@ class TextGenerator {
   // Opens the config's tokenizer (run_tokenizer.h); where it has none, samples are token ids as numbers.
   explicit TextGenerator(const config::Config& config);
 
+  int64_t vocab() const { return tokenizer_ ? tokenizer_->vocab() : 0; }  // of the tokenizer; 0: none
+
   // The prompt of the config and what the model makes of it.
   std::string sample(Context& context, plan::PlannedRun& run, uint64_t seed) const;
 

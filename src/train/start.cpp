@@ -1,6 +1,11 @@
 #include "src/train/start.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
 
 #include "src/config/load.h"
 #include "src/core/error.h"
@@ -43,6 +48,24 @@ void check_data(const config::Config& config, const Start& start, const std::str
               "put the old shards back (data.train), or start a new run with --set output.dir=...");
 }
 
+// The folders beside `folder` that do hold a run, since a name may be mistyped.
+std::string others_beside(const fs::path& folder) {
+  constexpr size_t kMost = 5;
+  std::vector<std::string> names;
+  std::error_code problem;
+  const fs::path parent = folder.lexically_normal().parent_path();
+  for (fs::directory_iterator entry(parent.empty() ? "." : parent, problem), end; !problem && entry != end;
+       entry.increment(problem)) {
+    std::error_code none;
+    if (fs::is_directory(entry->path() / "checkpoints", none)) names.push_back(entry->path().filename().string());
+  }
+  if (names.empty()) return {};
+  std::sort(names.begin(), names.end());
+  const size_t shown = std::min(names.size(), kMost);
+  return fmt::format(" (beside it, runs are in {}{})", fmt::join(names.begin(), names.begin() + static_cast<long>(shown), ", "),
+                     shown < names.size() ? ", ..." : "");
+}
+
 void find_checkpoint(const config::Config& config, const std::string& data, Start& start) {
   const fs::path folder = config.output.dir;
   start.checkpoint = find_latest_checkpoint(folder);
@@ -51,7 +74,7 @@ void find_checkpoint(const config::Config& config, const std::string& data, Star
                 "the warnings above say why; --overwrite moves the run aside and starts again");
   }
   if (!start.checkpoint) {
-    log_warning(fmt::format("no checkpoint in {}: starting from the beginning", folder.string()));
+    log_warning(fmt::format("no checkpoint in {}: starting from the beginning{}", folder.string(), others_beside(folder)));
     return;
   }
   start.state = read_manifest(*start.checkpoint);

@@ -72,4 +72,13 @@ std::string thread_warning(int64_t asked, int64_t usable) {
       asked, usable, usable == 1 ? "" : "s", usable);
 }
 
+std::string vocabulary_warning(const config::Config& config, int64_t tokenizer_vocab) {
+  const auto& m = config.model;
+  if (tokenizer_vocab == 0 || m.vocab <= tokenizer_vocab + tokenizer_vocab / 10) return {};
+  return fmt::format(
+      "model.vocab = {}, but data.tokenizer = \"{}\" has {} tokens: the embeddings of the other {} are trained on "
+      "nothing and cost time and memory; --set model.vocab={}",
+      m.vocab, config.data.tokenizer, tokenizer_vocab, m.vocab - tokenizer_vocab, tokenizer_vocab);
+}
+
 }  // namespace kiln::train

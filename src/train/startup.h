@@ -17,4 +17,7 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
 // What to say of device.threads = `asked` where the process may run on `usable` processors; empty: nothing.
 std::string thread_warning(int64_t asked, int64_t usable);
 
+// What to say of a model.vocab that is far above the tokenizer's (0: unknown); empty: nothing.
+std::string vocabulary_warning(const config::Config& config, int64_t tokenizer_vocab);
+
 }  // namespace kiln::train

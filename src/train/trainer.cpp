@@ -67,6 +67,8 @@ class Trainer {
 
     const std::string warning = thread_warning(config.device.threads, cpu_device().threads);
     if (!warning.empty()) log_warning(warning);
+    const std::string unused = vocabulary_warning(config, generator_.vocab());
+    if (!unused.empty()) log_warning(unused);
     plan::with_advice(config_, run_, device_,
                       [&] { require_memory(run_.plan.layout()); });  // before it takes time
     context_.device = device_;

@@ -53,6 +53,14 @@ std::string name_of_case(const ::testing::TestParamInfo<Broken>& info) {
   return info.param.name;
 }
 
+// Names its optimizer, as presets do.
+const std::string kValidMuon = R"({
+  "model": { "family": "gpt2", "layers": 2, "width": 64, "heads": 4, "vocab": 257, "context": 32 },
+  "data": { "train": "train_*.bin", "validation": "validation.bin" },
+  "train": { "steps": 100, "micro_batch": 4 },
+  "optimizer": { "b1": 0.9, "lr": 0.001, "name": "muon" }
+})";
+
 // What is not JSON.
 const std::vector<Broken> kSyntax = {
     {"empty_file", "", "configs/x.json:1:1: there is nothing here", "a config starts with { and ends with }"},
@@ -278,17 +286,18 @@ const std::vector<Broken> kRelations = {
     {"epochs_and_steps",
      kValid,
      "--set train.epochs=2.5: train.epochs = 2.5 and train.steps = 100 both say how long the run is",
-     "leave one of them out; --set train.steps=0 takes back what a preset says",
+     "leave one of them out; --set train.steps=0 takes back what a preset says; train.steps stands at "
+     "configs/x.json:4:23",
      {"train.epochs=2.5"}},
     {"epochs_and_tokens",
      kValid,
      "--set train.epochs=2: train.epochs = 2 and train.tokens = 1000 both say how long the run is",
-     "leave one of them out; --set train.tokens=0 takes back what a preset says",
+     "leave one of them out; --set train.tokens=0 takes back what a preset says; train.tokens stands at --set train.tokens=1000",
      {"train.steps=0", "train.tokens=1000", "train.epochs=2"}},
     {"tokens_of_other_steps",
      kValid,
      "--set train.tokens=129: train.tokens = 129 are 2 steps of 128 tokens, but train.steps = 100",
-     "leave one of them out; --set train.steps=0 takes back what a preset says",
+     "leave one of them out; --set train.steps=0 takes back what a preset says; train.steps stands at configs/x.json:4:23",
      {"train.tokens=129"}},
     {"too_many_tokens",
      kValid,
@@ -299,12 +308,19 @@ const std::vector<Broken> kRelations = {
     {"warmup_of_few_tokens",
      kValid,
      "--set train.tokens=1000: schedule.warmup = 9 is more than train.steps = 8",
-     "lower the warm-up, or train longer",
+     "lower the warm-up, or train longer; schedule.warmup stands at --set schedule.warmup=9; train.steps stands at --set train.steps=0",
      {"schedule.warmup=9", "train.steps=0", "train.tokens=1000"}},
+    {"optimizer_of_another_preset",
+     kValidMuon,
+     "--set optimizer.name=kl-shampoo: optimizer.name is \"kl-shampoo\" here, but optimizer.lr, optimizer.b1 were chosen "
+     "for \"muon\" at configs/x.json:5:35",
+     "start from a preset of kl-shampoo, for example configs/gpt2-mini/kl-shampoo.json, or from one that names no "
+     "optimizer (configs/gpt2-mini/base.json)",
+     {"optimizer.name=kl-shampoo"}},
     {"no_length",
      kValid,
-     "configs/x.json: train.steps is missing and has no default",
-     "start from a preset: \"extends\": \"gpt2-mini/base.json\" (a path to it from this file)",
+     "--set train.steps=0: train.steps, train.tokens and train.epochs are all 0: nothing says how long the run is",
+     "for example train.steps = 1000 or train.epochs = 1",
      {"train.steps=0"}},
     {"switch",
      kValid,
@@ -317,60 +333,60 @@ const std::vector<Broken> kRelations = {
   "train": { "steps": 100 }
 })",
      "configs/x.json:2:67: model.width = 64 is not a multiple of model.heads = 5: 64 = 12 * 5 + 4",
-     "for example model.width = 60 or 65"},
+     "for example model.width = 60 or 65; model.width stands at configs/x.json:2:54"},
     {"more_heads_than_channels",
      kValid,
      "--set model.heads=128: model.width = 64 is not a multiple of model.heads = 128: 64 = 0 * 128 + 64",
-     "for example model.width = 128",
+     "for example model.width = 128; model.width stands at configs/x.json:2:54",
      {"model.heads=128"}},
     {"tokens_per_step",
      kValid,
      "--set train.tokens_per_step=1000: train.tokens_per_step = 1000 is not a multiple of train.micro_batch "
      "* "
      "train.sequence = 4 * 32 = 128",
-     "for example train.tokens_per_step = 896 or 1024",
+     "for example train.tokens_per_step = 896 or 1024; train.micro_batch stands at configs/x.json:4:43; model.context stands at configs/x.json:2:95",
      {"train.tokens_per_step=1000"}},
     {"tokens_per_step_too_few",
      kValid,
      "--set train.tokens_per_step=100: train.tokens_per_step = 100 is not a multiple of train.micro_batch * "
      "train.sequence = 4 * 32 = 128",
-     "for example train.tokens_per_step = 128",
+     "for example train.tokens_per_step = 128; train.micro_batch stands at configs/x.json:4:43; model.context stands at configs/x.json:2:95",
      {"train.tokens_per_step=100"}},
     {"last_change_is_named",
      kValid,
      "--set train.micro_batch=3: train.tokens_per_step = 256 is not a multiple of train.micro_batch * "
      "train.sequence = "
      "3 * 32 = 96",
-     "for example train.tokens_per_step = 192 or 288",
+     "for example train.tokens_per_step = 192 or 288; train.tokens_per_step stands at --set train.tokens_per_step=256; model.context stands at configs/x.json:2:95",
      {"train.tokens_per_step=256", "train.micro_batch=3"}},
     {"sequence_beyond_context",
      kValid,
      "--set train.sequence=64: train.sequence = 64 is more than model.context = 32",
-     "shorten the sequence, or give the model more positions",
+     "shorten the sequence, or give the model more positions; model.context stands at configs/x.json:2:95",
      {"train.sequence=64"}},
     {"micro_batch_beyond_reason",
      kValid,
      "--set model.context=1048576: train.micro_batch * train.sequence = 65536 * 1048576 = 68719476736 is "
      "more than "
      "67108864 tokens at a time",
-     "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step",
+     "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step; train.micro_batch stands at --set train.micro_batch=65536",
      {"train.micro_batch=65536", "model.context=1048576"}},
     {"warmup_beyond_the_run",
      kValid,
      "--set schedule.warmup=101: schedule.warmup = 101 is more than train.steps = 100",
-     "lower the warm-up, or train longer",
+     "lower the warm-up, or train longer; train.steps stands at configs/x.json:4:23",
      {"schedule.warmup=101"}},
     {"wsd_without_room",
      kValid,
      "--set schedule.kind=wsd: schedule.warmup = 90 and schedule.decay_fraction = 0.2 of train.steps = 100 "
      "overlap: 90 + "
      "20 = 110 steps",
-     "lower one of the two, or train longer",
+     "lower one of the two, or train longer; schedule.warmup stands at --set schedule.warmup=90; train.steps stands at configs/x.json:4:23",
      {"schedule.warmup=90", "schedule.kind=wsd"}},
     {"top_k_beyond_the_vocabulary",
      kValid,
      "--set sampling.top_k=300: sampling.top_k = 300 is more than model.vocab = 257",
-     "0 draws from all tokens",
+     "0 draws from all tokens; model.vocab stands at configs/x.json:2:79",
      {"sampling.top_k=300"}},
     {"vocabulary_without_end_of_text",
      kValid,
@@ -381,19 +397,19 @@ const std::vector<Broken> kRelations = {
      kValid,
      "--set data.tokenizer=gpt2: model.vocab = 257 is less than the 50257 tokens of data.tokenizer = "
      "\"gpt2\"",
-     "set model.vocab to 50257",
+     "set model.vocab to 50257; model.vocab stands at configs/x.json:2:79",
      {"data.tokenizer=gpt2"}},
     {"validation_of_less_than_a_sequence",
      kValid,
      "--set validation.tokens=31: validation.tokens = 31 is less than one train.sequence = 32",
-     "validation reads whole sequences",
+     "validation reads whole sequences; model.context stands at configs/x.json:2:95",
      {"validation.tokens=31"}},
     {"prompt_for_gpt2_tokens",
      kValid,
      "--set sampling.prompt=Once: sampling.prompt is text, which cannot be turned into tokens of "
      "data.tokenizer = \"gpt2\" "
      "without GPT-2's files",
-     "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty",
+     "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty; data.tokenizer stands at --set data.tokenizer=gpt2",
      {"data.tokenizer=gpt2", "model.vocab=50257", "sampling.prompt=Once"}},
 };
 INSTANTIATE_TEST_SUITE_P(Relations, BrokenConfig, ::testing::ValuesIn(kRelations), name_of_case);
@@ -408,19 +424,19 @@ const std::vector<Broken> kOverrides = {
     {"key_of_another_optimizer",
      kValid,
      "--set optimizer.rank=64: optimizer.rank has no effect on optimizer.name = \"muon\"",
-     "only pro-kl-shampoo reads it: leave it out",
+     "only pro-kl-shampoo reads it: leave it out; optimizer.name stands at --set optimizer.name=muon",
      {"optimizer.name=muon", "optimizer.rank=64"}},
     {"constant_eigenvalues_without_eigenvalues",
      kValid,
      "--set optimizer.init=constant: optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root = "
      "\"newton_schulz\" keeps none",
-     "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"",
+     "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"; optimizer.root stands at --set optimizer.root=newton_schulz",
      {"optimizer.name=kl-shampoo", "optimizer.root=newton_schulz", "optimizer.init=constant"}},
     {"scale_of_an_isotropic_complement",
      kValid,
      "--set optimizer.complement=isotropic: optimizer.complement_scale = \"graft\" scales an orthogonalised "
      "complement, but optimizer.complement = \"isotropic\" is not orthogonalised",
-     "leave optimizer.complement_scale out",
+     "leave optimizer.complement_scale out; optimizer.complement_scale stands at --set optimizer.complement_scale=graft",
      {"optimizer.name=pro-kl-shampoo", "optimizer.complement_scale=graft", "optimizer.complement=isotropic"}},
     {"factor_without_fixed_scale",
      kValid,

@@ -260,6 +260,22 @@ TEST_F(Load, ResolvedConfigHasEveryKeyInTheOrderOfTheSchema) {
   EXPECT_EQ(names, expected);
 }
 
+TEST(Overrides, AnotherOptimizerComesWithItsOwnRates) {
+  const std::string named = R"({ "lr": 0.01, "name": "muon" })";
+  const auto with = [](const std::vector<std::string>& overrides, const std::string& optimizer) {
+    std::string text = kValid;
+    const std::string old = R"({ "lr": 0.001 })";
+    text.replace(text.find(old), old.size(), optimizer);
+    return parse(text, "configs/x.json", overrides);
+  };
+  EXPECT_THROW(with({"optimizer.name=adamw"}, named), Error);
+  EXPECT_THROW(with({"optimizer.lr=0.02", "optimizer.name=adamw"}, R"({ "name": "muon", "b1": 0.8 })"), Error);
+  EXPECT_EQ(with({"optimizer.name=adamw", "optimizer.lr=0.02"}, named).optimizer.lr, 0.02);
+  EXPECT_EQ(with({"optimizer.lr=0.02", "optimizer.name=adamw"}, named).optimizer.lr, 0.02);
+  EXPECT_EQ(with({"optimizer.name=muon"}, named).optimizer.lr, 0.01);  // the same: nothing changes
+  EXPECT_EQ(with({"optimizer.name=muon"}, R"({ "lr": 0.03 })").optimizer.lr, 0.03);  // chosen for no other
+}
+
 TEST(Presets, LoadAndComeBack) {
   int count = 0;
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(paths::source()) / "configs")) {

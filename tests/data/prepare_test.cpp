@@ -268,10 +268,15 @@ TEST_F(Prepare, MalformedJsonIsNamedByLineAndOffset) {
 }
 
 TEST_F(Prepare, InputsThatGiveNothingAreRefused) {
-  const std::string nothing = "the inputs hold no document with text";
-  EXPECT_EQ(refusal(options({folder_.write("empty.jsonl", "")})), nothing);
-  EXPECT_EQ(refusal(options({folder_.write("empty.txt", "")})), nothing);
-  EXPECT_EQ(refusal(options({folder_.write("blank.jsonl", "\n\n" + json_line(" "))})), nothing);
+  for (const auto& [name, text] : {std::pair("empty.jsonl", std::string()), std::pair("empty.txt", std::string()),
+                                   std::pair("blank.jsonl", "\n\n" + json_line(" "))}) {
+    const auto file = folder_.write(name, text);
+    EXPECT_EQ(refusal(options({file})), "there is no text in " + file.string());
+  }
+  EXPECT_EQ(refusal(options({folder_.path()}), ExitCode::usage), folder_.path().string() + " is neither .jsonl nor .txt");
+  auto folder_as_text = options({folder_.path()});
+  folder_as_text.read.format = "txt";
+  EXPECT_EQ(refusal(folder_as_text), folder_.path().string() + " is a folder");
   EXPECT_EQ(refusal(options({folder_.write("one.jsonl", json_line("one"))})),
             "no document is left for training: 1 went to validation");
   EXPECT_EQ(refusal(options({folder_ / "none.txt"})),
@@ -347,18 +352,32 @@ TEST_F(Prepare, ASingleTextIsLeftWholeWhereChanceServesOrNoValidationIsWanted) {
 // Blank ends belong to neither part's text: a cut there would leave validation with nothing.
 TEST_F(Prepare, ASmallTextIsCutInsideOfWhatItSays) {
   int number = 0;
-  for (const char* text : {"a b", "ab", "\n\n one two \n\n\n\n", "one\n\ntwo", "a\r\n\r\nb\r\n"}) {
+  for (const char* text : {"a b", "ab", "\n\n one two \n\n\n\n", "one\n\ntwo", "a\r\n\r\nb\r\n", "\u4e2d\u6587"}) {
     auto o = options({folder_.write(fmt::format("small{}.txt", number), text)});
     o.folder = folder_ / fmt::format("small{}", number++);
     const auto summary = prepare(o);
     EXPECT_EQ(summary.train.documents, 1) << text;
     EXPECT_EQ(summary.validation.documents, 1) << text;
     EXPECT_EQ(documents_of(o.folder, "train")[0] + documents_of(o.folder, "validation")[0], text);
+    EXPECT_NE(static_cast<unsigned char>(documents_of(o.folder, "validation")[0][0]) & 0xC0, 0x80) << "inside of a character";
   }
-  auto o = options({folder_.write("one.txt", "\nx\n")});
-  o.folder = folder_ / "one";
-  EXPECT_EQ(refusal(o), fmt::format("{}/one.txt: a text of one character has no part for validation",
-                                    folder_.path().string()));
+  for (const char* text : {"\nx\n", "\u4e2d\n"}) {
+    auto o = options({folder_.write("one.txt", text)});
+    o.folder = folder_ / "one";
+    EXPECT_EQ(refusal(o), fmt::format("{}/one.txt: a text of one character has no part for validation",
+                                      folder_.path().string()));
+  }
+}
+
+TEST_F(Prepare, EmptyFilesDoNotMakeASingleTextTwo) {
+  const auto text = folder_.write("text.txt", "one\n\ntwo\n\nthree"), empty = folder_.write("empty.txt", "");
+  for (const auto& inputs : {std::vector{text, empty}, std::vector{empty, text, folder_.write("none.jsonl", "")}}) {
+    auto o = options(inputs);
+    o.overwrite = true;
+    const auto summary = prepare(o);
+    EXPECT_GT(summary.cut.at, 0);
+    EXPECT_EQ(documents_of(o.folder, "train")[0] + documents_of(o.folder, "validation")[0], "one\n\ntwo\n\nthree");
+  }
 }
 
 TEST_F(Prepare, OptionsOutOfRangeAreRefused) {

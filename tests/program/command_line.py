@@ -26,7 +26,12 @@ for words in ("kiln", "backends", "instruction set", "oneDNN", "OpenBLAS", "PCRE
 
 folder = make_workplace()
 config = folder / "config.json"
-fails(2, says=["subcommand"])
+fails(2, says=["kiln needs a command: train, eval", "hint: kiln --help"])
+fails(2, "data", says=["kiln data needs a command: train-tokenizer, prepare, inspect", "hint: kiln data --help"])
+fails(2, "data", "prepare", says=["inputs is required", "hint: kiln data prepare --help"])
+fails(2, "data", "prepare", "--out", folder / "none", "--threads", "x", "a.txt", says=["--threads", "0 to 1024"])
+fails(2, "data", "prepare", "--out", folder / "none", "--threads", -1, "a.txt", says=["--threads", "0 to 1024"])
+fails(2, "generate", folder, "--seed", "x", says=["--seed", "not in range 0 to"])
 fails(2, "trian", says=[])
 fails(2, "train", folder / "missing.json", says=["missing.json", "hint"])
 fails(2, "train", config, "--set", "optimizer.lrr=1", says=["optimizer.lrr", "optimizer.lr"])
@@ -57,6 +62,8 @@ fails(2, "train", trained / "config.json", "--set", "data.tokenizer=bytes", "--o
 remove(trained)
 
 kiln("train", config, "--set", "train.steps=10")
+mistyped = kiln("train", config, "--resume", "--set", "train.steps=5", "--set", f"output.dir={folder}/rnu")
+require("starting from the beginning (beside it, runs are in run)" in mistyped.stderr, mistyped.stderr)
 fails(2, "train", config, "--set", "train.steps=10", says=["already holds a run", "--resume", "--overwrite"])
 fails(2, "train", config, "--resume", "--set", "optimizer.lr=0.5", says=["optimizer.lr", "0.003", "0.5"])
 require("nothing to do" in kiln("train", config, "--resume", "--set", "train.steps=10").stdout, "a finished run has nothing to do")

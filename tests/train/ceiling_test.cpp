@@ -36,6 +36,18 @@ TEST(Ceiling, AMeasurementIsPositiveAndOfTheShapeThatIsTold) {
   EXPECT_GT(measure_ceiling(context), 0);
 }
 
+TEST(VocabularyWarning, OnlyForOneFarAboveTheTokenizers) {
+  config::Config config;
+  config.data.tokenizer = "tokenizer.json";
+  config.model.vocab = 50257;
+  EXPECT_EQ(vocabulary_warning(config, 0), "");
+  EXPECT_EQ(vocabulary_warning(config, 50257), "");
+  EXPECT_EQ(vocabulary_warning(config, 46000), "");
+  const std::string warning = vocabulary_warning(config, 8192);
+  EXPECT_NE(warning.find("the other 42065"), std::string::npos) << warning;
+  EXPECT_NE(warning.find("--set model.vocab=8192"), std::string::npos) << warning;
+}
+
 TEST(ThreadWarning, OnlyForMoreThreadsThanProcessors) {
   EXPECT_EQ(thread_warning(0, 4), "");
   EXPECT_EQ(thread_warning(4, 4), "");
