@@ -5,140 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <numeric>
 #include <utility>
 #include <vector>
 
+#include "tests/optim/reference_eigen.h"
+#include "tests/optim/reference_matrix.h"
+
 namespace kiln::tests::reference {
-
-struct Matrix {
-  size_t rows = 0, cols = 0;
-  std::vector<double> x;
-
-  Matrix() = default;
-  Matrix(size_t r, size_t c) : rows(r), cols(c), x(r * c, 0.0) {}
-  Matrix(size_t r, size_t c, std::vector<double> values) : rows(r), cols(c), x(std::move(values)) {}
-  double& operator()(size_t i, size_t j) { return x[i * cols + j]; }
-  double operator()(size_t i, size_t j) const { return x[i * cols + j]; }
-};
-
-inline Matrix identity(size_t n, double value = 1) {
-  Matrix out(n, n);
-  for (size_t i = 0; i < n; i++) out(i, i) = value;
-  return out;
-}
-
-inline Matrix transpose(const Matrix& a) {
-  Matrix out(a.cols, a.rows);
-  for (size_t i = 0; i < a.rows; i++) {
-    for (size_t j = 0; j < a.cols; j++) out(j, i) = a(i, j);
-  }
-  return out;
-}
-
-inline Matrix operator*(const Matrix& a, const Matrix& b) {
-  constexpr size_t kStep = 4;  // terms that are added to a row at a time
-  Matrix out(a.rows, b.cols);
-  for (size_t i = 0; i < a.rows; i++) {
-    double* to = out.x.data() + i * b.cols;
-    size_t k = 0;
-    for (; k + kStep <= a.cols; k += kStep) {
-      const double *f = a.x.data() + i * a.cols + k, *from = b.x.data() + k * b.cols;
-      for (size_t j = 0; j < b.cols; j++) {
-        to[j] += (f[0] * from[j] + f[1] * from[j + b.cols]) +
-                 (f[2] * from[j + 2 * b.cols] + f[3] * from[j + 3 * b.cols]);
-      }
-    }
-    for (; k < a.cols; k++) {
-      for (size_t j = 0; j < b.cols; j++) to[j] += a(i, k) * b(k, j);
-    }
-  }
-  return out;
-}
-
-inline Matrix operator*(double s, Matrix a) {
-  for (double& v : a.x) v *= s;
-  return a;
-}
-inline Matrix operator+(Matrix a, const Matrix& b) {
-  for (size_t i = 0; i < a.x.size(); i++) a.x[i] += b.x[i];
-  return a;
-}
-inline Matrix operator-(Matrix a, const Matrix& b) {
-  for (size_t i = 0; i < a.x.size(); i++) a.x[i] -= b.x[i];
-  return a;
-}
-
-inline double norm(const Matrix& a) {
-  double sum = 0;
-  for (double v : a.x) sum += v * v;
-  return std::sqrt(sum);
-}
-inline double trace(const Matrix& a) {
-  double sum = 0;
-  for (size_t i = 0; i < a.rows; i++) sum += a(i, i);
-  return sum;
-}
-inline double rms(const Matrix& a) {
-  return norm(a) / std::sqrt(static_cast<double>(a.x.size()));
-}
-
-// The first `count` columns.
-inline Matrix columns(const Matrix& a, size_t count) {
-  Matrix out(a.rows, count);
-  for (size_t i = 0; i < a.rows; i++) {
-    for (size_t j = 0; j < count; j++) out(i, j) = a(i, j);
-  }
-  return out;
-}
-
-struct Spectrum {
-  std::vector<double> values;  // descending
-  Matrix vectors;              // as columns
-};
-
-// Cyclic Jacobi rotations.
-inline Spectrum eigen(Matrix a) {
-  const size_t n = a.rows;
-  Matrix v = identity(n);  // rows become eigenvectors
-  for (int sweep = 0; sweep < 40; sweep++) {
-    double off = 0, all = 0;
-    for (size_t i = 0; i < n; i++) {
-      for (size_t j = 0; j < n; j++) (i == j ? all : off) += a(i, j) * a(i, j);
-    }
-    if (off <= 1e-30 * (all + off)) break;
-    for (size_t p = 0; p < n; p++) {
-      for (size_t q = p + 1; q < n; q++) {
-        if (a(p, q) == 0) continue;
-        const double theta = (a(q, q) - a(p, p)) / (2 * a(p, q));
-        const double t = (theta >= 0 ? 1 : -1) / (std::abs(theta) + std::sqrt(theta * theta + 1));
-        const double c = 1 / std::sqrt(t * t + 1), s = t * c;
-        for (size_t k = 0; k < n; k++) {
-          const double x = a(k, p), y = a(k, q);
-          a(k, p) = c * x - s * y;
-          a(k, q) = s * x + c * y;
-        }
-        for (size_t k = 0; k < n; k++) {
-          const double x = a(p, k), y = a(q, k);
-          a(p, k) = c * x - s * y;
-          a(q, k) = s * x + c * y;
-          const double vx = v(p, k), vy = v(q, k);
-          v(p, k) = c * vx - s * vy;
-          v(q, k) = s * vx + c * vy;
-        }
-      }
-    }
-  }
-  std::vector<size_t> order(n);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t i, size_t j) { return a(i, i) > a(j, j); });
-  Spectrum out{{}, Matrix(n, n)};
-  for (size_t j = 0; j < n; j++) {
-    out.values.push_back(a(order[j], order[j]));
-    for (size_t i = 0; i < n; i++) out.vectors(i, j) = v(order[j], i);
-  }
-  return out;
-}
 
 // max(l, 1e-10 mean(l))
 inline std::vector<double> floored(std::vector<double> l, double mean = -1) {
@@ -176,10 +49,12 @@ inline Matrix qr(Matrix a, size_t wanted) {
       double length = 0;
       for (double e : v) length += e * e;
       for (double& e : v) e *= std::sqrt(2 / length);
-      for (size_t c = j; c < a.cols; c++) {
-        double dot = 0;
-        for (size_t i = j; i < m; i++) dot += v[i] * a(i, c);
-        for (size_t i = j; i < m; i++) a(i, c) -= dot * v[i];
+      std::vector<double> dots(a.cols, 0.0);
+      for (size_t i = j; i < m; i++) {
+        for (size_t c = j; c < a.cols; c++) dots[c] += v[i] * a(i, c);
+      }
+      for (size_t i = j; i < m; i++) {
+        for (size_t c = j; c < a.cols; c++) a(i, c) -= dots[c] * v[i];
       }
     }
     reflectors.push_back(std::move(v));

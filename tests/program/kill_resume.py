@@ -1,5 +1,5 @@
 """Kills a run many times, at random moments and inside the checkpoint write, resumes each time, and compares the whole
-log with that of a run that was never stopped, bit for bit.  Usage: kill_resume.py [KILLS] [SEED]"""
+log with that of a run that was never stopped, bit for bit.  Usage: kill_resume.py [KILLS] [SEED] [OPTIMIZER]"""
 
 import os
 import pathlib
@@ -14,12 +14,17 @@ from support import KILN, kiln, loss_sequence, make_workplace, preload, remove, 
 kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 rng = random.Random(seed)
+optimizer = {"name": sys.argv[3] if len(sys.argv) > 3 else "adamw"}
+if optimizer["name"] == "pro-kl-shampoo":
+    optimizer["rank"] = 8
+if "shampoo" in optimizer["name"]:
+    optimizer["refresh"] = 7  # some checkpoints lie between two refreshes
 
 # A checkpoint every 4 steps, so that many kills hit its write. A run that ends before all kills are spent is compared,
 # and the next one starts.
 STEPS = 400
 folder = make_workplace(train={"steps": STEPS}, checkpoint={"every": 4, "keep": 2}, validation={"every": 25},
-                        sampling={"every": 100, "tokens": 8})
+                        sampling={"every": 100, "tokens": 8}, optimizer=optimizer)
 config = folder / "config.json"
 
 
