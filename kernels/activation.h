@@ -24,6 +24,23 @@ struct GeluBackward {
   DType dtype;
 };
 
+// out = silu(gate) * up, silu(x) = x / (1 + exp(-x)). Source: Shazeer, "GLU variants improve transformer", arXiv 2002.05202.
+struct SwigluForward {
+  void* out;       // (rows, F) dtype
+  const void* in;  // (rows, 2F) dtype: gate, then up
+  int64_t rows, F;
+  DType dtype;
+};
+
+// d_gate = d_out * up * silu'(gate), d_up = d_out * silu(gate); d_in may be the same memory as `in`.
+struct SwigluBackward {
+  void* d_in;         // (rows, 2F) dtype: of gate, then of up
+  const void* d_out;  // (rows, F) dtype
+  const void* in;     // (rows, 2F) dtype, as in forward
+  int64_t rows, F;
+  DType dtype;
+};
+
 // out = a + b; out may be the same memory as a or b.
 struct ResidualForward {
   void* out;  // (n) dtype

@@ -32,6 +32,12 @@ double embedding_forward_flops(const EmbeddingForward&) { return 0; }
 double embedding_backward_flops(const EmbeddingBackward&) { return 0; }
 double layernorm_forward_flops(const LayerNormForward&) { return 0; }
 double layernorm_backward_flops(const LayerNormBackward&) { return 0; }
+double rmsnorm_forward_flops(const RmsNormForward&) { return 0; }
+double rmsnorm_backward_flops(const RmsNormBackward&) { return 0; }
+double rotary_angles_flops(const RotaryAngles&) { return 0; }
+double rotary_flops(const Rotary&) { return 0; }
+double swiglu_forward_flops(const SwigluForward&) { return 0; }
+double swiglu_backward_flops(const SwigluBackward&) { return 0; }
 double gelu_forward_flops(const GeluForward&) { return 0; }
 double gelu_backward_flops(const GeluBackward&) { return 0; }
 double residual_forward_flops(const ResidualForward&) { return 0; }

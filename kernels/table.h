@@ -12,6 +12,7 @@
 #include "kernels/linear.h"
 #include "kernels/matrix.h"
 #include "kernels/norm.h"
+#include "kernels/rotary.h"
 #include "kernels/shampoo.h"
 #include "kernels/update.h"
 #include "src/device/context.h"
@@ -22,6 +23,10 @@
   X(embedding_backward, EmbeddingBackward)         \
   X(layernorm_forward, LayerNormForward)           \
   X(layernorm_backward, LayerNormBackward)         \
+  X(rmsnorm_forward, RmsNormForward)               \
+  X(rmsnorm_backward, RmsNormBackward)             \
+  X(rotary_angles, RotaryAngles)                   \
+  X(rotary, Rotary)                                \
   X(linear_forward, LinearForward)                 \
   X(linear_backward_input, LinearBackwardInput)    \
   X(linear_backward_weight, LinearBackwardWeight)  \
@@ -31,6 +36,8 @@
   X(attention_decode, AttentionDecode)             \
   X(gelu_forward, GeluForward)                     \
   X(gelu_backward, GeluBackward)                   \
+  X(swiglu_forward, SwigluForward)                 \
+  X(swiglu_backward, SwigluBackward)               \
   X(residual_forward, ResidualForward)             \
   X(softmax_cross_entropy, SoftmaxCrossEntropy)    \
   X(sum_of_squares, SumOfSquares)                  \

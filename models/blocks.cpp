@@ -9,15 +9,25 @@ namespace kiln::models {
 
 // ---- planning ----
 
+BufferId Planning::add(const std::string& name, size_t bytes, Lifetime lifetime) const {
+  if (!shared) return plan.add(name, Category::activations, bytes, lifetime);
+  const std::string common = layerless(name);
+  const auto found = shared->find(common);
+  if (found != shared->end()) return found->second;
+  // From the first block on the way up to the first block on the way down.
+  const Lifetime all_blocks{Clock::attention(0), clock.backward(Clock::attention(0))};
+  return (*shared)[common] = plan.add(common, Category::activations, bytes, all_blocks);
+}
+
 BufferId Planning::activation(const std::string& name, int64_t columns, int written, int until) const {
   const size_t bytes = static_cast<size_t>(rows() * columns) * size_of(dtype);
   const int last = batch.training ? clock.backward(until) : std::max(written, until);
-  return plan.add(name, Category::activations, bytes, {written, last});
+  return add(name, bytes, {written, last});
 }
 
 BufferId Planning::statistic(const std::string& name, int64_t columns, int tick) const {
   const size_t bytes = static_cast<size_t>(rows() * columns) * sizeof(float);
-  return plan.add(name, Category::activations, bytes, {tick, batch.training ? clock.backward(tick) : tick});
+  return add(name, bytes, {tick, batch.training ? clock.backward(tick) : tick});
 }
 
 BufferId Planning::gradient(const std::string& name, int64_t columns, int tick) const {
@@ -47,7 +57,7 @@ Linear add_linear(ParameterTable& table, const std::string& name, int64_t N, int
   return linear;
 }
 
-Linear tied_linear(const ParameterTable& table, int weight) {
+Linear linear_of(const ParameterTable& table, int weight) {
   Linear linear;
   linear.weight = weight;
   linear.N = table[weight].shape[0];
@@ -105,25 +115,38 @@ void backward(const Pass& pass, Linear& linear, void* d_in, const void* d_out, c
                                                 .dtype = pass.dtype});
 }
 
-// ---- layer norm ----
+// ---- norm ----
 
-LayerNorm add_layer_norm(ParameterTable& table, const std::string& name, int64_t C) {
-  LayerNorm norm;
+Norm add_norm(ParameterTable& table, const std::string& name, NormKind kind, int64_t C, double eps) {
+  Norm norm;
+  norm.kind = kind;
   norm.weight = table.add(name + ".weight", {C}, ParameterKind::norm);
-  norm.bias = table.add(name + ".bias", {C}, ParameterKind::bias);
+  if (kind == NormKind::layer) norm.bias = table.add(name + ".bias", {C}, ParameterKind::bias);
   norm.C = C;
+  norm.eps = eps;
   return norm;
 }
 
-void plan(LayerNorm& norm, const Planning& planning, const std::string& name, int tick, int until) {
+void plan(Norm& norm, const Planning& planning, const std::string& name, int tick, int until) {
   norm.out = planning.activation(name, norm.C, tick, until);
-  norm.mean = planning.statistic(name + ".mean", 1, tick);
+  if (norm.kind == NormKind::layer) norm.mean = planning.statistic(name + ".mean", 1, tick);
   norm.rstd = planning.statistic(name + ".rstd", 1, tick);
 }
 
-void* forward(const Pass& pass, const LayerNorm& norm, const void* in, int64_t rows) {
-  constexpr float kEps = 1e-5f;
+void* forward(const Pass& pass, const Norm& norm, const void* in, int64_t rows) {
   void* out = pass.at(norm.out);
+  const auto eps = static_cast<float>(norm.eps);
+  if (norm.kind == NormKind::rms) {
+    kernels::rmsnorm_forward(pass.context, {.out = out,                         // (rows, C)
+                                            .rstd = pass.statistic(norm.rstd),  // (rows)
+                                            .in = in,                           // (rows, C)
+                                            .weight = pass.weight(norm.weight),
+                                            .rows = rows,
+                                            .C = norm.C,
+                                            .eps = eps,
+                                            .dtype = pass.dtype});
+    return out;
+  }
   kernels::layernorm_forward(pass.context, {.out = out,                         // (rows, C)
                                             .mean = pass.statistic(norm.mean),  // (rows)
                                             .rstd = pass.statistic(norm.rstd),  // (rows)
@@ -132,13 +155,26 @@ void* forward(const Pass& pass, const LayerNorm& norm, const void* in, int64_t r
                                             .bias = pass.weight(norm.bias),
                                             .rows = rows,
                                             .C = norm.C,
-                                            .eps = kEps,
+                                            .eps = eps,
                                             .dtype = pass.dtype});
   return out;
 }
 
-void backward(const Pass& pass, const LayerNorm& norm, void* d_in, const void* d_out, const void* d_residual,
+void backward(const Pass& pass, const Norm& norm, void* d_in, const void* d_out, const void* d_residual,
               const void* in) {
+  if (norm.kind == NormKind::rms) {
+    kernels::rmsnorm_backward(pass.context, {.d_in = d_in,                            // (R, C)
+                                             .d_weight = pass.gradient(norm.weight),  // (C) +=
+                                             .d_out = d_out,                          // (R, C)
+                                             .d_residual = d_residual,                // (R, C)
+                                             .in = in,                                // (R, C)
+                                             .rstd = pass.statistic(norm.rstd),
+                                             .weight = pass.weight(norm.weight),
+                                             .rows = pass.rows(),
+                                             .C = norm.C,
+                                             .dtype = pass.dtype});
+    return;
+  }
   kernels::layernorm_backward(pass.context, {.d_in = d_in,                            // (R, C)
                                              .d_weight = pass.gradient(norm.weight),  // (C) +=
                                              .d_bias = pass.gradient(norm.bias),      // (C) +=
@@ -156,8 +192,9 @@ void backward(const Pass& pass, const LayerNorm& norm, void* d_in, const void* d
 // ---- self-attention ----
 
 SelfAttention add_self_attention(ParameterTable& table, const std::string& name, int64_t C, int64_t heads,
-                                 int64_t kv_heads, bool bias) {
+                                 int64_t kv_heads, bool bias, bool rotary) {
   SelfAttention attention;
+  attention.rotary = rotary;
   attention.heads = heads;
   attention.kv_heads = kv_heads;
   attention.head_size = C / heads;
@@ -258,12 +295,27 @@ void attend_to_pass(const Pass& pass, const SelfAttention& attention, void* out,
                                             .dtype = pass.dtype});
 }
 
+// Turns the queries and keys of a fused projection by their positions, or their gradients back.
+void rotate(const Pass& pass, const SelfAttention& attention, void* fused, bool inverse) {
+  if (!attention.rotary) return;
+  kernels::rotary(pass.context, {.x = fused,  // (B, T, heads + kv_heads, head_size): queries, then keys
+                                 .angles = pass.angles,
+                                 .B = pass.B,
+                                 .T = pass.T,
+                                 .heads = attention.heads + attention.kv_heads,
+                                 .head_size = attention.head_size,
+                                 .stride = attention.qkv.N,
+                                 .inverse = inverse,
+                                 .dtype = pass.dtype});
+}
+
 }  // namespace
 
 void forward(const Pass& pass, SelfAttention& attention, void* out, const void* in) {
   void* fused = pass.at(attention.fused);
   void* context = pass.at(attention.context);
   forward(pass, attention.qkv, fused, in, pass.rows());  // (R, C) -> (R, W)
+  rotate(pass, attention, fused, /*inverse=*/false);
   const FusedSlices qkv = slices(attention, fused, pass.dtype);
   if (pass.cache != Pass::Cache::untouched) store(pass, attention, qkv);
   if (pass.cache == Pass::Cache::extend) {
@@ -300,7 +352,70 @@ void backward(const Pass& pass, SelfAttention& attention, void* d_in, const void
                                              .v_stride = attention.qkv.N,
                                              .scale = score_scale(attention),
                                              .dtype = pass.dtype});
+  rotate(pass, attention, d_fused, /*inverse=*/true);
   backward(pass, attention.qkv, d_in, d_fused, in, pass.rows());  // (R, W) -> (R, C)
+}
+
+// ---- feed-forward ----
+
+FeedForward add_feed_forward(ParameterTable& table, FeedForwardKind kind, const std::string& up,
+                             const std::string& down, int64_t C, int64_t F, bool bias) {
+  FeedForward block;
+  block.kind = kind;
+  if (kind == FeedForwardKind::gelu) {
+    block.up = add_linear(table, up, F, C, bias);
+  } else {
+    block.up = add_linear(table, up, 2 * F, C, bias, {{"gate", 0, F}, {"up", F, F}});
+  }
+  block.down = add_linear(table, down, C, F, bias);
+  return block;
+}
+
+void plan(FeedForward& block, const Planning& planning, const ParameterTable& table, const std::string& name,
+          int tick) {
+  plan(block.up, planning, table);
+  plan(block.down, planning, table);
+  block.inner = planning.activation(name + ".inner", block.up.N, tick, tick);
+  block.active = planning.activation(name + ".active", block.down.K, tick, tick);
+}
+
+void bind(FeedForward& block, const ParameterTable& table, const Arena& arena) {
+  bind(block.up, table, arena);
+  bind(block.down, table, arena);
+}
+
+void forward_inside(const Pass& pass, FeedForward& block, const void* in) {
+  const int64_t R = pass.rows(), F = block.down.K;
+  void *inner = pass.at(block.inner), *active = pass.at(block.active);
+  forward(pass, block.up, inner, in, R);  // (R, C) -> (R, F) or (R, 2F)
+  if (block.kind == FeedForwardKind::gelu) {
+    kernels::gelu_forward(pass.context, {.out = active, .in = inner, .n = R * F, .dtype = pass.dtype});
+  } else {
+    kernels::swiglu_forward(pass.context,
+                            {.out = active, .in = inner, .rows = R, .F = F, .dtype = pass.dtype});
+  }
+}
+
+void forward(const Pass& pass, FeedForward& block, void* out, const void* in) {
+  forward_inside(pass, block, in);
+  forward(pass, block.down, out, pass.at(block.active), pass.rows());  // (R, F) -> (R, C)
+}
+
+void backward(const Pass& pass, FeedForward& block, void* d_in, const void* d_out, const void* in) {
+  const int64_t R = pass.rows(), F = block.down.K;
+  void* inner = pass.at(block.inner);    // (R, F), or (R, 2F) and then its gradient
+  void* active = pass.at(block.active);  // (R, F), then its gradient, then, of GELU, that of inner
+  backward(pass, block.down, active, d_out, active, R);  // (R, C) -> (R, F)
+  void* d_inner = block.kind == FeedForwardKind::gelu ? active : inner;
+  if (block.kind == FeedForwardKind::gelu) {
+    kernels::gelu_backward(pass.context,
+                           {.d_in = d_inner, .d_out = active, .in = inner, .n = R * F, .dtype = pass.dtype});
+  } else {
+    kernels::swiglu_backward(
+        pass.context,
+        {.d_in = d_inner, .d_out = active, .in = inner, .rows = R, .F = F, .dtype = pass.dtype});
+  }
+  backward(pass, block.up, d_in, d_inner, in, R);  // (R, F) or (R, 2F) -> (R, C)
 }
 
 // ---- head ----

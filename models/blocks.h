@@ -1,5 +1,5 @@
 // The pieces that every transformer here is made of: linear layers, norms, self-attention out of one fused
-// projection, the LM head with its loss. Plain structs of parameter indices and planned buffers; each has
+// projection, feed-forward layers, the LM head with its loss. Plain structs of parameter indices and planned buffers; each has
 //   add_X    puts its parameters into the table            plan     adds its buffers to the plan
 //   bind     points into the arena                         forward, backward
 // and a model is a list of them, called in order. Letters: R = B T rows, C width, F inner width, V
@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,9 @@ struct Planning {
   DType dtype;
   const Device& device;
   Clock clock;
+  // Set for buffers inside of blocks that are computed again on the way back: one set of them serves all layers. Names
+  // without the layer's number to what is planned already.
+  std::map<std::string, BufferId>* shared = nullptr;
 
   int64_t rows() const { return batch.B * batch.T; }
 
@@ -45,6 +49,7 @@ struct Planning {
   BufferId statistic(const std::string& name, int64_t columns, int tick) const;
   // (R, columns) that exists only while the half-block of `tick` runs backward; empty without training.
   BufferId gradient(const std::string& name, int64_t columns, int tick) const;
+  BufferId add(const std::string& name, size_t bytes, Lifetime lifetime) const;
   // (heads, cache, head_size) that outlives passes; empty where no cache is asked for.
   BufferId cache(const std::string& name, int64_t heads, int64_t head_size) const;
 };
@@ -64,6 +69,8 @@ struct Pass {
   enum class Cache : uint8_t { untouched, fill, extend };
   Cache cache = Cache::untouched;
   int64_t cached = 0;
+  const float* angles =
+      nullptr;  // (T, 2, head_size/2) of the pass's positions, where there is rotary embedding
 
   int64_t first_position() const { return cache == Cache::extend ? cached : 0; }
   int64_t rows() const { return B * T; }
@@ -98,51 +105,80 @@ struct Linear {
 // Parameters `name`.weight and `name`.bias.
 Linear add_linear(ParameterTable& table, const std::string& name, int64_t N, int64_t K, bool bias,
                   std::vector<RowSplit> splits = {});
-Linear tied_linear(const ParameterTable& table, int weight);  // uses a matrix that is in the table already
+Linear linear_of(const ParameterTable& table,
+                 int weight);  // of a matrix that is in the table already, no bias
 void plan(Linear& linear, const Planning& planning, const ParameterTable& table);
 void bind(Linear& linear, const ParameterTable& table, const Arena& arena);
 void forward(const Pass& pass, Linear& linear, void* out, const void* in, int64_t rows);
 // d_in may be the same memory as `in`: the gradient of the weight, which reads `in`, comes first.
 void backward(const Pass& pass, Linear& linear, void* d_in, const void* d_out, const void* in, int64_t rows);
 
-// ---- layer norm ----
-struct LayerNorm {
-  int weight = -1, bias = -1;  // (C)
+// ---- norm ----
+enum class NormKind : uint8_t { layer, rms };
+struct Norm {
+  NormKind kind = NormKind::layer;
+  int weight = -1, bias = -1;  // (C); an RMS norm has no bias
   int64_t C = 0;
+  double eps = 0;
   BufferId out = -1;              // (R, C)
-  BufferId mean = -1, rstd = -1;  // (R) fp32
+  BufferId mean = -1, rstd = -1;  // (R) fp32; an RMS norm has no mean
 };
-LayerNorm add_layer_norm(ParameterTable& table, const std::string& name, int64_t C);
+Norm add_norm(ParameterTable& table, const std::string& name, NormKind kind, int64_t C, double eps);
 // `until`: how long norm.out lives, as in Planning::activation.
-void plan(LayerNorm& norm, const Planning& planning, const std::string& name, int tick, int until);
+void plan(Norm& norm, const Planning& planning, const std::string& name, int tick, int until);
 // norm.out (rows, C) = norm(in (rows, C)); returns it.
-void* forward(const Pass& pass, const LayerNorm& norm, const void* in, int64_t rows);
+void* forward(const Pass& pass, const Norm& norm, const void* in, int64_t rows);
 // d_residual: gradient of the stream that by-passes the branch that began at this norm, or null; d_in (R, C)
 // may be the same memory as d_residual or d_out.
-void backward(const Pass& pass, const LayerNorm& norm, void* d_in, const void* d_out, const void* d_residual,
+void backward(const Pass& pass, const Norm& norm, void* d_in, const void* d_out, const void* d_residual,
               const void* in);
 
-// ---- causal self-attention: one fused projection to queries, keys, values; attention; projection back ----
+// ---- causal self-attention: one fused projection to queries, keys, values; with `rotary` queries and keys are turned by
+// their positions; attention; projection back ----
 struct SelfAttention {
   Linear qkv;   // (R, C) -> (R, W), W = (heads + 2 kv_heads) head_size: rows of all queries, keys, values
   Linear proj;  // (R, heads head_size) -> (R, C)
   int64_t heads = 0, kv_heads = 0, head_size = 0;
-  BufferId fused = -1;    // (R, W)
-  BufferId context = -1;  // (R, heads head_size): what attention puts out
-  BufferId lse = -1;      // (B, heads, T) fp32
+  bool rotary = false;
+  BufferId fused = -1;                  // (R, W)
+  BufferId context = -1;                // (R, heads head_size): what attention puts out
+  BufferId lse = -1;                    // (B, heads, T) fp32
   BufferId k_cache = -1, v_cache = -1;  // (kv_heads, capacity, head_size)
   int64_t capacity = 0;
   BufferId d_fused = -1, d_context = -1;
 };
 // Parameters `name`.qkv and `name`.proj.
 SelfAttention add_self_attention(ParameterTable& table, const std::string& name, int64_t C, int64_t heads,
-                                 int64_t kv_heads, bool bias);
+                                 int64_t kv_heads, bool bias, bool rotary);
 void plan(SelfAttention& attention, const Planning& planning, const ParameterTable& table,
           const std::string& name, int tick);
 void bind(SelfAttention& attention, const ParameterTable& table, const Arena& arena);
 void forward(const Pass& pass, SelfAttention& attention, void* out, const void* in);
 // d_in may be the same memory as `in`.
 void backward(const Pass& pass, SelfAttention& attention, void* d_in, const void* d_out, const void* in);
+
+// ---- feed-forward: up (C) -> (F), activation, down (F) -> (C) ----
+enum class FeedForwardKind : uint8_t {
+  gelu,    // down(gelu(up(x)))
+  swiglu,  // down(silu(gate(x)) * up(x)), gate and up in one projection (C) -> (2F)
+};
+struct FeedForward {
+  FeedForwardKind kind = FeedForwardKind::gelu;
+  Linear up, down;
+  BufferId inner = -1;   // (R, F) or (R, 2F): before the activation
+  BufferId active = -1;  // (R, F)
+};
+// Parameters `up` and `down`.
+FeedForward add_feed_forward(ParameterTable& table, FeedForwardKind kind, const std::string& up,
+                             const std::string& down, int64_t C, int64_t F, bool bias);
+void plan(FeedForward& block, const Planning& planning, const ParameterTable& table, const std::string& name,
+          int tick);
+void bind(FeedForward& block, const ParameterTable& table, const Arena& arena);
+// As far as the activation, which is what the backward pass needs.
+void forward_inside(const Pass& pass, FeedForward& block, const void* in);
+void forward(const Pass& pass, FeedForward& block, void* out, const void* in);
+// d_in may be the same memory as `in`.
+void backward(const Pass& pass, FeedForward& block, void* d_in, const void* d_out, const void* in);
 
 // ---- LM head and loss, in chunks of rows: the full (R, Vp) logits never exist ----
 struct Head {

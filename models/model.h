@@ -17,10 +17,14 @@ struct ModelShape {
   int64_t layers = 0;
   int64_t width = 0;         // C
   int64_t heads = 0;         // NH
+  int64_t kv_heads = 0;      // of keys and values; heads is a multiple of it; 0: as many as heads
   int64_t ffn = 0;           // F: inner width of the feed-forward block
   int64_t vocab = 0;         // V: token ids that exist
   int64_t padded_vocab = 0;  // Vp >= V: rows of the embedding and columns of the logits
   int64_t context = 0;       // longest sequence
+  bool tied = true;          // the head is the token embedding
+  double norm_eps = 0;       // 0: the family's
+  double rope_theta = 0;     // base of the rotary wave lengths, where the family has them; 0: the family's
 };
 
 // What a model is planned for.
@@ -28,7 +32,9 @@ struct BatchShape {
   int64_t B = 0, T = 0;   // sequences, tokens each
   int64_t loss_rows = 0;  // rows of logits that exist at a time
   bool training = true;   // false: no gradients, no activations kept
-  int64_t cache = 0;      // positions whose keys and values decode() can look back on; 0: no generation
+  bool recompute =
+      false;          // in training: keep a block's input alone and compute the block again on the way back
+  int64_t cache = 0;  // positions whose keys and values decode() can look back on; 0: no generation
 };
 
 class Model {

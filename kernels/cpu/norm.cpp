@@ -124,12 +124,85 @@ void layernorm_backward(Context& context, const LayerNormBackward& p) {
   });
 }
 
+void rmsnorm_forward(Context& context, const RmsNormForward& p) {
+  const float* weight = static_cast<const float*>(p.weight);
+  const int64_t C = p.C;
+  const float columns = static_cast<float>(C);
+  context.pool->parallel_for(p.rows, forward_grain(C), [&, weight, C](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; row++) {
+      const float* in = static_cast<const float*>(p.in) + row * C;
+      float* out = static_cast<float*>(p.out) + row * C;
+      float total[1];
+      sum_columns(C, total, [=](auto lanes, Vec* parts) {
+        const Vec x = lanes.load(in);
+        parts[0] += x * x;
+      });
+      const float rstd = 1.0f / __builtin_sqrtf(total[0] / columns + p.eps);
+      const Vec rstds = broadcast(rstd);
+      for_vectors(0, C, [=](auto lanes) { lanes.store(out, lanes.load(in) * rstds * lanes.load(weight)); });
+      p.rstd[row] = rstd;
+    }
+  });
+}
+
+// As layernorm_backward, without the mean and the bias.
+void rmsnorm_backward(Context& context, const RmsNormBackward& p) {
+  const float* weight = static_cast<const float*>(p.weight);
+  const int64_t C = p.C, chunk_rows = rows_per_chunk(p.rows), chunks = chunks_of(p.rows);
+  const float columns = static_cast<float>(C);
+  Workspace::Scope scope(context.workspace);
+  float* shares = scope.take<float>(chunks * C);  // (chunks, C): d_weight
+
+  context.pool->parallel_for(p.rows, chunk_rows, [&, weight, C](int64_t begin, int64_t end, int) {
+    float* d_weight = shares + begin / chunk_rows * C;
+    __builtin_memset(d_weight, 0, static_cast<size_t>(C) * sizeof(float));
+    for (int64_t row = begin; row < end; row++) {
+      const float* in = static_cast<const float*>(p.in) + row * C;
+      const float* d_out = static_cast<const float*>(p.d_out) + row * C;
+      const float* d_residual = p.d_residual ? static_cast<const float*>(p.d_residual) + row * C : nullptr;
+      float* d_in = static_cast<float*>(p.d_in) + row * C;
+      const Vec rstd = broadcast(p.rstd[row]);
+
+      float total[1];  // of g h
+      sum_columns(C, total, [=](auto lanes, Vec* parts) {
+        const Vec dh = lanes.load(d_out) * (lanes.load(in) * rstd);
+        parts[0] += dh * lanes.load(weight);
+        lanes.store(d_weight, lanes.load(d_weight) + dh);
+      });
+
+      const Vec mean_gh = broadcast(total[0] / columns);
+      for_vectors(0, C, [=](auto lanes) {
+        const Vec h = lanes.load(in) * rstd;
+        const Vec through = rstd * (lanes.load(d_out) * lanes.load(weight) - h * mean_gh);
+        lanes.store(d_in, d_residual ? lanes.load(d_residual) + through : through);
+      });
+    }
+  });
+
+  constexpr int64_t kColumns = 64;
+  context.pool->parallel_for(C, kColumns, [&, C](int64_t begin, int64_t end, int) {
+    for_vectors(begin, end, [&](auto lanes) {
+      Vec weights = {};
+      for (int64_t chunk = 0; chunk < chunks; chunk++) weights += lanes.load(shares + chunk * C);
+      lanes.store(p.d_weight, lanes.load(p.d_weight) + weights);
+    });
+  });
+}
+
 size_t layernorm_forward_workspace_bytes(const LayerNormForward&, const Device&) {
   return 0;
 }
 
 size_t layernorm_backward_workspace_bytes(const LayerNormBackward& p, const Device&) {
   return Workspace::bytes_for<float>(chunks_of(p.rows) * 2 * p.C);
+}
+
+size_t rmsnorm_forward_workspace_bytes(const RmsNormForward&, const Device&) {
+  return 0;
+}
+
+size_t rmsnorm_backward_workspace_bytes(const RmsNormBackward& p, const Device&) {
+  return Workspace::bytes_for<float>(chunks_of(p.rows) * p.C);
 }
 
 }  // namespace kiln::kernels::cpu::KILN_ISA

@@ -9,7 +9,7 @@
 namespace kiln::config {
 
 struct Model {
-  std::string family;  // "gpt2"
+  std::string family;  // "gpt2" | "llama"
   int64_t layers = 0;
   int64_t width = 0;           // C, a multiple of heads
   int64_t heads = 0;           // NH
@@ -17,6 +17,10 @@ struct Model {
   int64_t vocab = 0;           // V: token ids that exist
   int64_t vocab_multiple = 0;  // the rows of the embedding are V rounded up to this
   int64_t context = 0;         // longest sequence
+  int64_t kv_heads = 0;        // heads of keys and values; resolved: never 0
+  std::string tied;            // "on" | "off": whether the head is the token embedding; resolved: never "auto"
+  double norm_eps = 0;         // resolved: never 0
+  double rope_theta = 0;       // base of the rotary wave lengths; only for llama
   bool operator==(const Model&) const = default;
 };
 
@@ -38,6 +42,7 @@ struct Train {
   uint64_t seed = 0;
   double clip = 0;        // largest global gradient norm; 0: no clipping
   std::string precision;  // "f32"
+  std::string recompute;  // "none" | "block"
   int64_t max_skipped = 0;  // non-finite steps in a row that are borne; 0: any number
   double skip_loss_z = 0;   // standard deviations above the mean that make an outlier; 0: none is
   double skip_norm_z = 0;   // the same for the gradient norm

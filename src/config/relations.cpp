@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "src/config/text.h"
+#include "src/core/shape.h"
 
 namespace kiln::config {
 namespace {
@@ -125,12 +126,32 @@ class Relations {
 
   void check_model() {
     Model& m = config_.model;
-    if (m.ffn == 0) m.ffn = 4 * m.width;
+    const bool llama = m.family == "llama";
+    if (m.ffn == 0) m.ffn = llama ? round_up(ceil_div(8 * m.width, 3), 256) : 4 * m.width;
+    if (m.kv_heads == 0) m.kv_heads = m.heads;
+    if (m.tied == "auto") m.tied = llama ? "off" : "on";
+    if (m.norm_eps == 0) m.norm_eps = llama ? 1e-6 : 1e-5;
     if (m.width % m.heads != 0) {
       broken({"model.width", "model.heads"},
              fmt::format("model.width = {} is not a multiple of model.heads = {}: {} = {} * {} + {}", m.width,
                          m.heads, m.width, m.width / m.heads, m.heads, m.width % m.heads),
              neighbours("model.width", m.width, m.heads));
+    }
+    if (m.heads % m.kv_heads != 0) {
+      broken({"model.heads", "model.kv_heads"},
+             fmt::format("model.heads = {} is not a multiple of model.kv_heads = {}", m.heads, m.kv_heads),
+             neighbours("model.heads", m.heads, m.kv_heads));
+    }
+    if (llama && m.width / m.heads % 2 != 0) {
+      broken({"model.width", "model.heads"},
+             fmt::format("model.width / model.heads = {} / {} = {} is odd, but rotary positions turn channels in pairs",
+                         m.width, m.heads, m.width / m.heads),
+             "choose sizes that make it even");
+    }
+    if (!llama && m.rope_theta != defaults().model.rope_theta) {
+      broken({"model.rope_theta", "model.family"},
+             fmt::format("model.rope_theta has no effect on model.family = \"{}\"", m.family),
+             "its positions are learned: leave it out");
     }
     const std::string& tokenizer = config_.data.tokenizer;  // a file's is compared when it is opened
     const int64_t least = tokenizer == "bytes" ? kByteVocab : tokenizer == "gpt2" ? kGpt2Vocab : 0;

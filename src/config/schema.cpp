@@ -77,9 +77,10 @@ Key only(const char* optimizers, Key key) {
 std::vector<Key> make_schema() {
   constexpr auto kOpen = true;  // an end that is not in the range
   return {
-      choice("model.family", at<&Config::model, &Model::family>, kRequired, {"gpt2"},
-             "Architecture: gpt2 has learned positions, LayerNorm, GELU, biases and a tied output layer.",
-             "model_type architecture arch type name", "this version builds GPT-2 only"),
+      choice("model.family", at<&Config::model, &Model::family>, kRequired, {"gpt2", "llama"},
+             "Architecture: gpt2 has learned positions, LayerNorm, GELU and biases; llama has rotary positions, RMSNorm, "
+             "SwiGLU and no biases.",
+             "model_type architecture arch type name"),
       integer("model.layers", at<&Config::model, &Model::layers>, kRequired, "blocks", 1, 1000,
               "Transformer blocks.", "n_layer n_layers num_layers num_hidden_layers depth"),
       integer("model.width", at<&Config::model, &Model::width>, kRequired, "channels", 1, 65536,
@@ -88,8 +89,13 @@ std::vector<Key> make_schema() {
       integer("model.heads", at<&Config::model, &Model::heads>, kRequired, "heads", 1, 4096,
               "Attention heads in a block; each has model.width / model.heads channels.",
               "n_head n_heads num_heads num_attention_heads"),
+      integer("model.kv_heads", at<&Config::model, &Model::kv_heads>, 0, "heads", 0, 4096,
+              "Heads of keys and values, each shared by model.heads / model.kv_heads heads of queries (grouped-query "
+              "attention); 0: as many as model.heads.",
+              "num_key_value_heads n_kv_head n_kv_heads num_kv_heads"),
       integer("model.ffn", at<&Config::model, &Model::ffn>, 0, "channels", 0, 1 << 20,
-              "Inner width of the feed-forward layers; 0: four times model.width.",
+              "Inner width of the feed-forward layers; 0: for gpt2 four times model.width, for llama 8/3 of it, rounded up "
+              "to a multiple of 256.",
               "intermediate_size d_ff n_inner mlp_dim ffn_dim hidden_dim"),
       integer("model.vocab", at<&Config::model, &Model::vocab>, kRequired, "tokens", 2, kMostVocab,
               "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2; a vocabulary of "
@@ -103,6 +109,14 @@ std::vector<Key> make_schema() {
       integer("model.context", at<&Config::model, &Model::context>, kRequired, "tokens", 1, kMostSequence,
               "Longest sequence that the model has positions for.",
               "block_size n_positions n_ctx max_seq_len max_position_embeddings context_length context_size"),
+      choice("model.tied", at<&Config::model, &Model::tied>, "auto", {"auto", "on", "off"},
+             "Whether the output layer is the token embedding; auto: for gpt2 it is, for llama not.",
+             "tie_word_embeddings weight_tying tied_embeddings tie_embeddings"),
+      number("model.norm_eps", at<&Config::model, &Model::norm_eps>, 0, "square of an activation", {0, 1},
+             "Added to the variance (the mean square) before its root is divided by; 0: for gpt2 1e-5, for llama 1e-6.",
+             "layer_norm_epsilon layer_norm_eps rms_norm_eps eps"),
+      number("model.rope_theta", at<&Config::model, &Model::rope_theta>, 10000, "tokens", {1, 1e9},
+             "Base of the rotary wave lengths 2 pi theta^(2i/d). Only for llama.", "rope_base rotary_base theta rotary_theta"),
 
       text("data.train", at<&Config::data, &Data::train>, Required{}, kPathUnit,
            "Token shards to learn from: a path, with * and ? allowed in the file name.",
@@ -173,6 +187,10 @@ std::vector<Key> make_schema() {
       choice("train.precision", at<&Config::train, &Train::precision>, "f32", {"f32"},
              "Number format of activations and weights.", "dtype mixed_precision",
              "this version computes in f32 only"),
+      choice("train.recompute", at<&Config::train, &Train::recompute>, "none", {"none", "block"},
+             "What the backward pass computes again to save memory: block keeps the input of each block alone, for about a "
+             "third more time; the gradients are the same to the bit.",
+             "activation_checkpointing gradient_checkpointing checkpoint_activations remat recomputation"),
 
       choice("optimizer.name", at<&Config::optimizer, &Optimizer::name>, "adamw",
              {"adamw", "muon", "kl-shampoo", "pro-kl-shampoo"},

@@ -22,6 +22,7 @@ struct DryRun {
   size_t workspace_bytes = 0;                     // the most that is taken at any one time
   size_t held_bytes = 0;                          // what callers of kernels hold meanwhile (Scratch)
   double flops = 0;                               // a multiply-add counts as two
+  double recomputed_flops = 0;                    // those of them that repeat others, to save memory
   std::map<std::string_view, double> kernel_flops;
   std::map<std::string_view, int64_t> kernel_calls;
 };

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "models/gpt2.h"
+#include "models/families.h"
 #include "src/core/error.h"
 #include "src/plan/optimizers.h"
 
@@ -18,6 +18,10 @@ models::ModelShape model_shape(const config::Model& m) {
   shape.vocab = m.vocab;
   shape.padded_vocab = round_up(m.vocab, m.vocab_multiple);
   shape.context = m.context;
+  shape.kv_heads = m.kv_heads;
+  shape.tied = m.tied != "off";
+  shape.norm_eps = m.norm_eps;
+  shape.rope_theta = m.rope_theta;
   return shape;
 }
 
@@ -39,7 +43,7 @@ void dry_run(PlannedRun& run, const Device& device) {
   const auto calls = [&](FunctionRef<void(Context&)> list) {
     const DryRun result = record(device, list);
     bytes = std::max(bytes, result.workspace_bytes);
-    return result.flops;
+    return result.flops - result.recomputed_flops;
   };
   if (run.purpose != Purpose::generation) {
     const double flops =
@@ -76,6 +80,7 @@ models::BatchShape batch_shape(const config::Config& config, Purpose purpose, in
           .T = T,
           .loss_rows = config.train.loss_rows,
           .training = true,
+          .recompute = config.train.recompute == "block",
           .cache = config.sampling.every > 0 ? T : 0};
 }
 
@@ -101,7 +106,7 @@ PlannedRun plan_run(const config::Config& config, const Device& device, Purpose 
   run.micro_batches = config.train.tokens_per_step / (config.train.micro_batch * config.train.sequence);
 
   const bool training = purpose == Purpose::training;
-  run.model = models::create_gpt2(shape);
+  run.model = models::create_model(config.model.family, shape);
   run.model->parameters().plan(run.plan, DType::f32, /*gradients=*/training);
   run.model->plan(run.plan, run.shape, DType::f32, device);
   if (training) plan_optimizers(run, config, device);

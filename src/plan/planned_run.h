@@ -25,7 +25,8 @@ struct PlannedRun {
   std::unique_ptr<optim::OptimizerSet> optimizers;     // for training only
   std::unique_ptr<optim::GradientNorm> gradient_norm;  // for training only
 
-  // Counted from the kernel calls themselves: multiply-adds of linear layers and causal attention, times two.
+  // Counted from the kernel calls themselves: multiply-adds of linear layers and causal attention, times two. What
+  // train.recompute computes a second time is not counted, as is the custom for MFU.
   double forward_flops = 0;   // of one micro-batch; for training and evaluation
   double training_flops = 0;  // of one micro-batch, forward and backward
 

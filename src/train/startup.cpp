@@ -34,8 +34,10 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   const double tokens = static_cast<double>(run.shape.B * run.shape.T);
   const auto& m = config.model;
   std::string text = fmt::format(
-      "model: {}, {} layers, width {}, {} heads, ffn {}, vocabulary {} (padded to {}), context {}\n",
-      m.family, m.layers, m.width, m.heads, m.ffn, m.vocab, run.padded_vocab, m.context);
+      "model: {}, {} layers, width {}, {} heads{}, ffn {}, vocabulary {} (padded to {}), context {}{}\n", m.family,
+      m.layers, m.width, m.heads,
+      m.kv_heads > 0 && m.kv_heads < m.heads ? fmt::format(" ({} of keys and values)", m.kv_heads) : "", m.ffn, m.vocab,
+      run.padded_vocab, m.context, config.train.recompute == "block" ? "; blocks are computed again on the way back" : "");
   text += plan::parameter_table(run.model->parameters());
   text += "memory, planned; allocated once, at start:\n" + describe(run.plan.layout()) + "\n";
   text += fmt::format("device: {}, {} ({}, {} threads), precision {}\n", name_of(device.kind), device.name,

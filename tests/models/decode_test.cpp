@@ -8,20 +8,22 @@ namespace {
 // ffn): errors of sqrt(192) 2^-24 on either side, magnified tenfold on the way, as in gpt2_test.cpp.
 constexpr double kSameLogits = 2 * 13.9 * 10 * 0x1p-24;
 
-class DecodeTest : public testing::TestWithParam<ArenaMode> {
+class DecodeTest : public testing::TestWithParam<Variant> {
  protected:
-  DecodeTest() : file_(fixture("gpt2_tiny.safetensors")), tokens_(values<int32_t>(file_, "tokens")) {
+  DecodeTest() : file_(fixture(GetParam().file())), tokens_(values<int32_t>(file_, "tokens")) {
     tokens_.resize(37);
   }
-  std::unique_ptr<Bench> bench(const BatchShape& batch, const BenchOptions& options) {
-    auto bench = std::make_unique<Bench>(tiny_shape(), batch, options);
+  std::unique_ptr<Bench> bench(BatchShape batch, BenchOptions options) {
+    batch.recompute = GetParam().recompute;
+    options.family = GetParam().family();
+    auto bench = std::make_unique<Bench>(GetParam().shape(), batch, options);
     load_parameters(bench->parameters(), file_);
     return bench;
   }
   std::unique_ptr<Bench> bench(bool training = true, int threads = 2) {
     BatchShape batch = tiny_batch();
     batch.training = training;
-    return bench(batch, {.threads = threads, .arena = GetParam()});
+    return bench(batch, {.threads = threads, .arena = GetParam().arena});
   }
   // The first V logits; the rest is padding.
   static std::vector<float> meaning(std::vector<float> logits) {
@@ -38,8 +40,7 @@ class DecodeTest : public testing::TestWithParam<ArenaMode> {
   SafetensorsFile file_;
   std::vector<int32_t> tokens_;  // (37), one sequence
 };
-INSTANTIATE_TEST_SUITE_P(Arena, DecodeTest, testing::Values(ArenaMode::slab, ArenaMode::discrete),
-                         arena_name);
+INSTANTIATE_TEST_SUITE_P(Variants, DecodeTest, testing::ValuesIn(kVariants), variant_name);
 
 TEST_P(DecodeTest, EveryPositionHasTheLogitsOfTheWholePass) {
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
@@ -47,7 +48,7 @@ TEST_P(DecodeTest, EveryPositionHasTheLogitsOfTheWholePass) {
     for (bool training : {true, false}) {
       BatchShape batch = tiny_batch();
       batch.training = training;
-      auto model = bench(batch, {.arena = GetParam(), .isa = std::string(name_of(isa))});
+      auto model = bench(batch, {.arena = GetParam().arena, .isa = std::string(name_of(isa))});
       const auto expected = whole_passes(*model);
       for (const auto& [count, padded] :
            {std::pair<int64_t, int64_t>{1, 1}, {1, 16}, {2, 2}, {17, 32}, {36, 37}}) {
@@ -102,7 +103,7 @@ TEST_P(DecodeTest, SameBitsForAnyNumberOfThreadsAndPlannedForTrainingOrNot) {
 TEST_P(DecodeTest, RefusesWhatDoesNotFit) {
   BatchShape batch = tiny_batch();
   batch.cache = 20;
-  auto model = bench(batch, {.arena = GetParam()});
+  auto model = bench(batch, {.arena = GetParam().arena});
   EXPECT_NO_THROW(model->prefill(tokens_, 37, 20));
   EXPECT_THROW(model->prefill(tokens_, 37, 21), Error);
   EXPECT_THROW(model->prefill(tokens_, 20, 0), Error);
@@ -111,14 +112,15 @@ TEST_P(DecodeTest, RefusesWhatDoesNotFit) {
   EXPECT_THROW(model->decode(1, -1), Error);
   Plan plan;
   batch.cache = 42;
-  EXPECT_THROW(create_gpt2(tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1)), Error);  // context 41
+  EXPECT_THROW(create_model("gpt2", tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1)),
+               Error);  // context 41
 }
 
 // 2 layers kv_heads head_size positions, whatever the model is planned for besides.
 TEST(DecodeMemory, IsKeysAndValuesOfEveryPosition) {
   const auto activation_bytes = [](const BatchShape& batch) {
     Plan plan;
-    create_gpt2(tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1));
+    create_model("gpt2", tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1));
     return plan.layout().category_bytes[static_cast<size_t>(Category::activations)];
   };
   for (const BatchShape& without : {BatchShape{.B = 1, .T = 32, .loss_rows = 1, .training = false},

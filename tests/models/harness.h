@@ -1,4 +1,4 @@
-// A GPT-2 with its memory, threads and the fixtures' numbers, for the tests of this folder.
+// A model with its memory, threads and the fixtures' numbers, for the tests of this folder.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,16 +12,52 @@
 #include <vector>
 
 #include "kernels/table.h"
-#include "models/gpt2.h"
+#include "models/families.h"
 #include "src/core/random.h"
 #include "src/core/safetensors.h"
 #include "tests/paths.h"
 
 namespace kiln::models {
 
-// The model of the fixtures; a vocabulary of 67 padded to 96.
+// The models of the fixtures; a vocabulary of 67 padded to 96.
 inline ModelShape tiny_shape() {
   return {.layers = 3, .width = 48, .heads = 3, .ffn = 192, .vocab = 67, .padded_vocab = 96, .context = 41};
+}
+inline ModelShape tiny_llama(bool tied) {
+  return {.layers = 2,
+          .width = 48,
+          .heads = 6,
+          .kv_heads = 2,
+          .ffn = 104,
+          .vocab = 67,
+          .padded_vocab = 96,
+          .context = 41,
+          .tied = tied};
+}
+// A model of the fixtures with a way to run it.
+struct Variant {
+  const char* fixture;  // "gpt2", "llama", "llama_tied"
+  ArenaMode arena;
+  bool recompute = false;
+
+  std::string family() const { return std::string(fixture).starts_with("llama") ? "llama" : "gpt2"; }
+  ModelShape shape() const {
+    return family() == "gpt2" ? tiny_shape() : tiny_llama(std::string_view(fixture) == "llama_tied");
+  }
+  std::string file() const { return std::string(fixture) + "_tiny.safetensors"; }
+};
+inline constexpr Variant kVariants[] = {{"gpt2", ArenaMode::slab},
+                                        {"gpt2", ArenaMode::discrete},
+                                        {"gpt2", ArenaMode::slab, true},
+                                        {"gpt2", ArenaMode::discrete, true},
+                                        {"llama", ArenaMode::slab},
+                                        {"llama", ArenaMode::discrete},
+                                        {"llama", ArenaMode::slab, true},
+                                        {"llama_tied", ArenaMode::discrete},
+                                        {"llama_tied", ArenaMode::discrete, true}};
+inline std::string variant_name(const ::testing::TestParamInfo<Variant>& info) {
+  return fmt::format("{}_{}{}", info.param.fixture, info.param.arena == ArenaMode::slab ? "slab" : "discrete",
+                     info.param.recompute ? "_recompute" : "");
 }
 inline BatchShape tiny_batch() {
   return {.B = 3, .T = 37, .loss_rows = 111, .training = true, .cache = 37};
@@ -31,6 +67,7 @@ struct BenchOptions {
   int threads = 2;
   ArenaMode arena = ArenaMode::slab;
   std::string isa = "auto";
+  std::string family = "gpt2";
 };
 
 // A model that is ready to run, its parameters zero, its activations NaN: whatever a pass reads it must have
@@ -38,7 +75,10 @@ struct BenchOptions {
 class Bench {
  public:
   Bench(const ModelShape& model_shape, const BatchShape& batch_shape, const BenchOptions& options = {})
-      : shape(model_shape), batch(batch_shape), model(create_gpt2(model_shape)), pool_(options.threads) {
+      : shape(model_shape),
+        batch(batch_shape),
+        model(create_model(options.family, model_shape)),
+        pool_(options.threads) {
     context.device = cpu_device(options.threads, options.isa);
     model->parameters().plan(plan_, DType::f32, batch.training);
     model->plan(plan_, batch, DType::f32, context.device);
@@ -147,7 +187,7 @@ inline SafetensorsFile fixture(const std::string& name) {
   return SafetensorsFile(paths::fixtures() + "/" + name);
 }
 
-// Parameters of the fixture; the padded rows of wte stay zero.
+// Parameters of the fixture; the padded rows of wte and head stay zero.
 inline void load_parameters(ParameterTable& parameters, const SafetensorsFile& file) {
   for (Parameter& p : parameters.all()) {
     const std::vector<float> v = values<float>(file, "param/" + p.name);
@@ -185,10 +225,6 @@ inline std::vector<int32_t> random_tokens(int64_t n, int64_t V, uint64_t stream)
     tokens[i] = static_cast<int32_t>(random.uniform(i) * static_cast<double>(V));
   }
   return tokens;
-}
-
-inline std::string arena_name(const ::testing::TestParamInfo<ArenaMode>& info) {
-  return info.param == ArenaMode::slab ? "slab" : "discrete";
 }
 
 }  // namespace kiln::models

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/table.h"
+#include "models/gpt2.h"
 #include "tests/models/harness.h"
 
 namespace kiln::models {

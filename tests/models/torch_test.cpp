@@ -1,4 +1,4 @@
-// GPT-2 against PyTorch in float64 (tests/fixtures, made by scripts/make-fixtures).
+// Every family against PyTorch in float64 (tests/fixtures, made by scripts/make-fixtures).
 #include <algorithm>
 #include <iostream>
 
@@ -15,12 +15,12 @@ constexpr double kGradientTolerance = 1e-4;
 // Losses and logits have the forward pass only behind them, half of the operations.
 constexpr double kForwardTolerance = 5e-5;
 
-class TorchTest : public testing::TestWithParam<ArenaMode> {};
-INSTANTIATE_TEST_SUITE_P(Arena, TorchTest, testing::Values(ArenaMode::slab, ArenaMode::discrete), arena_name);
+class TorchTest : public testing::TestWithParam<Variant> {};
+INSTANTIATE_TEST_SUITE_P(Variants, TorchTest, testing::ValuesIn(kVariants), variant_name);
 
 // One pass over the fixture's batch against the fixture's numbers.
-void compare(Bench& bench, const std::string& what) {
-  const SafetensorsFile file = fixture("gpt2_tiny.safetensors");
+void compare(Bench& bench, const std::string& name, const std::string& what) {
+  const SafetensorsFile file = fixture(name);
   const std::vector<int32_t> tokens = values<int32_t>(file, "tokens"),
                              targets = values<int32_t>(file, "targets");
   load_parameters(bench.parameters(), file);
@@ -52,27 +52,31 @@ TEST_P(TorchTest, LossesAndGradients) {
        {111, 1000, 40, 1}) {  // one chunk, one that is not filled, a ragged last one, single rows
     BatchShape batch = tiny_batch();
     batch.loss_rows = loss_rows;
-    Bench bench(tiny_shape(), batch, {.arena = GetParam()});
-    compare(bench, fmt::format("loss_rows {}", loss_rows));
+    batch.recompute = GetParam().recompute;
+    Bench bench(GetParam().shape(), batch, {.arena = GetParam().arena, .family = GetParam().family()});
+    compare(bench, GetParam().file(), fmt::format("loss_rows {}", loss_rows));
   }
 }
 
 TEST_P(TorchTest, EveryInstructionSet) {
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
     if (isa > best_isa()) continue;
-    Bench bench(tiny_shape(), tiny_batch(), {.arena = GetParam(), .isa = std::string(name_of(isa))});
-    compare(bench, std::string(name_of(isa)));
+    BatchShape batch = tiny_batch();
+    batch.recompute = GetParam().recompute;
+    Bench bench(GetParam().shape(), batch,
+                {.arena = GetParam().arena, .isa = std::string(name_of(isa)), .family = GetParam().family()});
+    compare(bench, GetParam().file(), std::string(name_of(isa)));
   }
 }
 
 TEST_P(TorchTest, PrefillLogits) {
-  const SafetensorsFile file = fixture("gpt2_tiny.safetensors");
+  const SafetensorsFile file = fixture(GetParam().file());
   const std::vector<int32_t> tokens = values<int32_t>(file, "tokens");
   const std::vector<float> expected = values<float>(file, "logits");
   BatchShape forward_only = tiny_batch();
   forward_only.training = false;
   for (const BatchShape& batch : {tiny_batch(), forward_only}) {
-    Bench bench(tiny_shape(), batch, {.arena = GetParam()});
+    Bench bench(GetParam().shape(), batch, {.arena = GetParam().arena, .family = GetParam().family()});
     load_parameters(bench.parameters(), file);
     const size_t V = static_cast<size_t>(bench.shape.vocab);
     size_t i = 0;

@@ -1,0 +1,45 @@
+// The decoder-only transformer that the families are versions of: pre-norm blocks of causal self-attention and a
+// feed-forward half on a residual stream, one more norm, and the LM head. A family is a Design; gpt2.h and llama.h say
+// what theirs computes and what its parameters are called.
+//
+// Memory in training, s bytes an element, R = B T tokens. Kept for the backward pass, bytes per token and layer:
+//   residual stream before each half 2C s, outputs of both norms 2C s, queries, keys and values W s, output of attention
+//   C s, before the activation F s (GELU) or 2F s (SwiGLU), after it F s; fp32: statistics of both norms 16 (layer norm)
+//   or 8 (RMS norm), log-sum-exp of attention 4 NH.
+// Besides, once: last residual stream 2C s with the last norm's output, 8 or 4 for its statistics, loss_rows Vp s of
+// logits, and with rotary embedding 4 T C/NH of angles. Kept are the inputs of every linear layer, which the gradients of
+// the weights need; nothing is computed twice. Gradients of activations replace the activations where these have been
+// read for the last time; the two that cannot (of qkv and of attention's output) fall into memory that the feed-forward
+// half of the same layer has left, if that is large enough (GELU's 2F >= 3C will do), so backward needs no more memory
+// than the head's tick.
+//
+// With BatchShape::recompute only the residual stream before each block is kept, C s per token and layer; everything else
+// inside of blocks exists once, and each block but the last (whose numbers are still there) is computed again before its
+// backward pass, up to what that reads. Gradients are the same to the bit.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "models/blocks.h"
+#include "models/model.h"
+
+namespace kiln::models {
+
+// How a family differs from the others; the sizes are ModelShape's.
+struct Design {
+  const char* family;
+  NormKind norm;
+  double norm_eps;  // where the shape leaves it open
+  FeedForwardKind feed_forward;
+  bool learned_positions;  // added to the token embedding
+  double rope_theta;  // rotary positions in attention with this base, where the shape leaves it open; 0: none
+  bool biases;        // of linear layers
+  const char* norm_name;            // "ln": h.0.ln1, h.0.ln2, ln_f
+  const char *up_name, *down_name;  // of the feed-forward half: "mlp.fc", "mlp.proj"
+};
+
+// Throws Error(ExitCode::usage) on sizes that do not make a model.
+std::unique_ptr<Model> create_transformer(const Design& design, const ModelShape& shape);
+
+}  // namespace kiln::models
