@@ -193,7 +193,7 @@ const std::vector<Broken> kUnknown = {
     {"first_mistake_first", R"({ "train": { "zzzzzz": 1 }, "device": { "aaaaaa": 1 } })",
      "configs/x.json:1:14: unknown key \"zzzzzz\" in \"train\"",
      "the keys of \"train\" are steps, tokens, epochs, micro_batch, sequence, tokens_per_step, loss_rows, "
-     "seed, clip, max_skipped, skip_loss_z, skip_norm_z, skip_window, overfit_one_batch, precision"},
+     "seed, clip, max_skipped, skip_loss_z, skip_norm_z, skip_window, overfit_one_batch, precision, recompute"},
 };
 INSTANTIATE_TEST_SUITE_P(Unknown, BrokenConfig, ::testing::ValuesIn(kUnknown), name_of_case);
 
@@ -264,8 +264,8 @@ const std::vector<Broken> kValues = {
     {"unknown_optimizer", R"({ "optimizer": { "name": "sgd" } })",
      "configs/x.json:1:26: optimizer.name: expected adamw, muon, kl-shampoo or pro-kl-shampoo, found \"sgd\"",
      about("optimizer.name")},
-    {"llama", R"({ "model": { "family": "llama" } })",
-     "configs/x.json:1:24: model.family: expected gpt2, found \"llama\"", "this version builds GPT-2 only"},
+    {"unknown_family", R"({ "model": { "family": "mamba" } })",
+     "configs/x.json:1:24: model.family: expected gpt2 or llama, found \"mamba\"", find_key("model.family")->sentence},
     {"cuda", R"({ "device": { "kind": "cuda" } })",
      "configs/x.json:1:23: device.kind: expected cpu, found \"cuda\"",
      "this version computes on the CPU only"},
@@ -317,6 +317,21 @@ const std::vector<Broken> kRelations = {
      "start from a preset of kl-shampoo, for example configs/gpt2-mini/kl-shampoo.json, or from one that names no "
      "optimizer (configs/gpt2-mini/base.json)",
      {"optimizer.name=kl-shampoo"}},
+    {"heads_that_keys_cannot_be_shared_by",
+     kValid,
+     "--set model.kv_heads=3: model.heads = 4 is not a multiple of model.kv_heads = 3",
+     "for example model.heads = 3 or 6; model.heads stands at configs/x.json:2:67",
+     {"model.kv_heads=3"}},
+    {"rotary_positions_of_gpt2",
+     kValid,
+     "--set model.rope_theta=5000: model.rope_theta has no effect on model.family = \"gpt2\"",
+     "its positions are learned: leave it out; model.family stands at configs/x.json:2:24",
+     {"model.rope_theta=5000"}},
+    {"odd_heads_of_llama",
+     kValid,
+     "--set model.width=60: model.width / model.heads = 60 / 4 = 15 is odd, but rotary positions turn channels in pairs",
+     "choose sizes that make it even; model.heads stands at configs/x.json:2:67",
+     {"model.family=llama", "model.width=60"}},
     {"no_length",
      kValid,
      "--set train.steps=0: train.steps, train.tokens and train.epochs are all 0: nothing says how long the run is",

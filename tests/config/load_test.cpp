@@ -260,6 +260,18 @@ TEST_F(Load, ResolvedConfigHasEveryKeyInTheOrderOfTheSchema) {
   EXPECT_EQ(names, expected);
 }
 
+TEST(Families, BringTheirOwnDefaults) {
+  const Model gpt2 = parse(kValid, "configs/x.json").model;
+  EXPECT_EQ(gpt2, (Model{"gpt2", 2, 64, 4, 256, 257, 128, 32, 4, "on", 1e-5, 10000}));
+  const Model llama = parse(kValid, "configs/x.json", {"model.family=llama"}).model;
+  EXPECT_EQ(llama, (Model{"llama", 2, 64, 4, 256, 257, 128, 32, 4, "off", 1e-6, 10000}));  // 8/3 of 64 are 171
+  const Model other = parse(kValid, "configs/x.json",
+                            {"model.family=llama", "model.width=768", "model.heads=12", "model.kv_heads=3", "model.tied=on",
+                             "model.norm_eps=1e-5", "model.rope_theta=5e5"})
+                          .model;
+  EXPECT_EQ(other, (Model{"llama", 2, 768, 12, 2048, 257, 128, 32, 3, "on", 1e-5, 5e5}));
+}
+
 TEST(Overrides, AnotherOptimizerComesWithItsOwnRates) {
   const std::string named = R"({ "lr": 0.01, "name": "muon" })";
   const auto with = [](const std::vector<std::string>& overrides, const std::string& optimizer) {
@@ -297,7 +309,7 @@ TEST(Presets, HaveTheSizesOfTheirNames) {
   EXPECT_EQ(mini.data.tokenizer, "cache/corpus/tokenizer.json");
   EXPECT_EQ(mini.model.vocab, 8192);
   const Config gpt2 = load(fs::path(paths::source()) / "configs/gpt2-124m/adamw.json");
-  EXPECT_EQ(gpt2.model, (Model{"gpt2", 12, 768, 12, 3072, 50257, 128, 1024}));
+  EXPECT_EQ(gpt2.model, (Model{"gpt2", 12, 768, 12, 3072, 50257, 128, 1024, 12, "on", 1e-5, 10000}));
   EXPECT_EQ(gpt2.train.tokens_per_step, 524288);
   EXPECT_EQ(gpt2.train.steps, 18865);
   EXPECT_EQ(gpt2.schedule.warmup, 700);

@@ -132,6 +132,7 @@ TEST(Schema, EveryKeyCanBeSet) {
       {"train.tokens_per_step", "256"}, {"schedule.warmup", "50"},     {"sampling.top_k", "40"},
       {"validation.tokens", "1000"},    {"optimizer.b1", "0.5"},       {"optimizer.b2", "0.5"},
       {"optimizer.adamw_b1", "0.5"},    {"optimizer.adamw_b2", "0.5"}, {"train.tokens", "12800"},
+      {"model.kv_heads", "2"},
   };
   for (const Key& key : schema()) {
     std::string value = key.is_text() ? "elsewhere" : number_text(key.range.max);
@@ -141,6 +142,7 @@ TEST(Schema, EveryKeyCanBeSet) {
     if (!key.only_for.empty()) {
       overrides.push_back("optimizer.name=" + key.only_for.substr(key.only_for.rfind(' ') + 1));
     }
+    if (key.name == "model.rope_theta") overrides.push_back("model.family=llama");
     if (key.name == "train.epochs") overrides.push_back("train.steps=0");
     if (key.name == "optimizer.complement_factor") overrides.push_back("optimizer.complement_scale=fixed");
     const Config config = parse(kValid, "x.json", overrides);

@@ -28,14 +28,20 @@ TEST(PlannedRun, Gpt2SmallHasItsParameters) {
 }
 
 // V x C + T x C + L (12 C^2 + 13 C) + 2 C: embeddings, blocks (four matrices of 12 C^2 together, their biases and two norms),
-// last norm. GPT-2's vocabulary has 47 rows of padding.
+// last norm. GPT-2's vocabulary has 47 rows of padding. LLaMA: 2 V x C + L (4 C^2 + 3 C F + 2 C) + C.
 TEST(Presets, EveryOneResolvesToAModelOfItsSize) {
   const std::map<std::string, int64_t> parameters = {{"gpt2-124m", 124'439'808 + 47 * 768},
                                                      {"gpt2-350m", 354'823'168 + 47 * 1024},
-                                                     {"gpt2-mini", 1'874'688}};
+                                                     {"gpt2-mini", 1'874'688},
+                                                     {"llama-134m", 134'105'856},
+                                                     {"llama-450m", 455'990'400},
+                                                     {"llama-mini", 2'901'120}};
   const std::map<std::string, std::set<std::string>> ranks = {{"gpt2-124m", {"r32", "r64", "r128", "r256"}},
                                                               {"gpt2-350m", {"r32", "r64", "r128", "r256"}},
-                                                              {"gpt2-mini", {"r16", "r32"}}};
+                                                              {"gpt2-mini", {"r16", "r32"}},
+                                                              {"llama-134m", {"r32", "r64", "r128", "r256"}},
+                                                              {"llama-450m", {"r32", "r64", "r128", "r256"}},
+                                                              {"llama-mini", {"r16", "r32"}}};
   std::set<std::string> folders;
   for (const auto& folder : std::filesystem::directory_iterator(paths::source() + "/configs")) {
     const std::string model = folder.path().filename();
@@ -106,6 +112,45 @@ TEST(PlannedRun, OptimizerStateFollowsTheElementFormulas) {
     medium.insert(medium.end(), c.overrides.begin(), c.overrides.end());
     EXPECT_NEAR(gib(c.preset, medium), c.medium, 0.0006) << c.preset << " 350m";
   }
+  const struct {
+    const char* optimizer;
+    std::vector<std::string> overrides;
+    double small, large;  // llama-134m, llama-450m
+  } llamas[] = {{"adamw", {}, 0.999, 3.397},
+                {"muon", {}, 0.683, 1.974},
+                {"kl-shampoo", {}, 2.389, 9.648},
+                {"pro-kl-shampoo-r128", {}, 1.110, 3.804},
+                {"pro-kl-shampoo-r128", {"optimizer.orientation=input"}, 1.740, 6.661}};
+  for (const auto& c : llamas) {
+    EXPECT_NEAR(gib(fmt::format("llama-134m/{}.json", c.optimizer).c_str(), c.overrides), c.small, 0.0006) << c.optimizer;
+    EXPECT_NEAR(gib(fmt::format("llama-450m/{}.json", c.optimizer).c_str(), c.overrides), c.large, 0.0006) << c.optimizer;
+  }
+}
+
+// train.recompute keeps one residual stream a block, and one block's other activations; model flops stay what they are.
+TEST(PlannedRun, RecomputationSavesMostActivations) {
+  const std::vector<std::string> large = {"train.micro_batch=8", "train.sequence=1024"};
+  std::vector<std::string> recompute = large;
+  recompute.emplace_back("train.recompute=block");
+  for (const char* preset : {"llama-450m/adamw.json", "gpt2-350m/adamw.json"}) {
+    const PlannedRun keeps = plan_preset(preset, large), recomputes = plan_preset(preset, recompute);
+    const auto activations = [](const PlannedRun& run) {
+      return static_cast<double>(run.plan.layout().category_bytes[static_cast<size_t>(Category::activations)]);
+    };
+    EXPECT_LE(activations(recomputes), 0.4 * activations(keeps)) << preset;
+    EXPECT_EQ(recomputes.training_flops, keeps.training_flops) << preset;
+    EXPECT_EQ(recomputes.forward_flops, keeps.forward_flops) << preset;
+  }
+  const PlannedRun run = plan_preset("llama-450m/adamw.json", recompute);
+  const double tokens = 8 * 1024, C = 1152, F = 3072, L = 24;
+  // Residual streams and the last norm's output; a block's norms, queries, keys, values, attention, stream, gate, up and
+  // product, its statistics; what backward needs of attention; logits; angles.
+  const double kept = (L + 2) * C + 1;
+  const double block = 2 * (C + 1) + 3 * C + C + 18 + C + 3 * F;
+  const double backward = 4 * C, head = 1024 * 32000.0 / tokens, angles = 1024 * 64 / tokens;
+  const double bytes = static_cast<double>(run.plan.layout().category_bytes[static_cast<size_t>(Category::activations)]);
+  EXPECT_LE(bytes, 4 * tokens * (kept + block + backward + head + angles));
+  EXPECT_GE(bytes, 4 * tokens * (L * C + block));
 }
 
 // "If n > m, no buffer of n^2 elements may exist": the widest side of gpt2-124m's matrices is 3072.

@@ -8,6 +8,7 @@ config = folder / "config.json"
 losses = {}
 for name, changes in {"first": [], "second": [], "one thread": ["device.threads=1"], "three threads": ["device.threads=3"],
                       "discrete arena": ["device.arena=discrete"], "other seed": ["train.seed=7"],
+                      "recomputed blocks": ["train.recompute=block"],
                       "baseline": ["device.isa=baseline"],
                       "baseline, three threads": ["device.isa=baseline", "device.threads=3"]}.items():
     run = folder / name.replace(" ", "_").replace(",", "")
@@ -16,7 +17,7 @@ for name, changes in {"first": [], "second": [], "one thread": ["device.threads=
     losses[name] = loss_sequence(run)
 
 require(len([r for r in losses["first"] if "loss" in r]) == 60, "a run of 60 steps must log 60 losses")
-for name in ("second", "one thread", "three threads", "discrete arena"):
+for name in ("second", "one thread", "three threads", "discrete arena", "recomputed blocks"):
     require(losses[name] == losses["first"], f"run '{name}' differs from the first run")
 require(losses["baseline, three threads"] == losses["baseline"], "the baseline kernels depend on the number of threads")
 require(losses["other seed"] != losses["first"], "another seed must give other losses")
@@ -30,7 +31,14 @@ MATRIX_OPTIMIZERS = {
     "pro-kl-shampoo": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8"],
     "pro-kl-shampoo accumulate": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8", "optimizer.tracker=accumulate"],
     "pro-kl-shampoo roots": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8", "optimizer.root=newton_schulz"],
+    "llama adamw": [],
+    "llama muon": ["optimizer.name=muon"],
+    "llama kl-shampoo": ["optimizer.name=kl-shampoo"],
+    "llama pro-kl-shampoo": ["optimizer.name=pro-kl-shampoo", "optimizer.rank=8", "train.recompute=block"],
 }
+for name, changes in MATRIX_OPTIMIZERS.items():
+    if name.startswith("llama"):
+        changes += ["model.family=llama", "model.heads=4", "model.kv_heads=2"]
 for name, changes in MATRIX_OPTIMIZERS.items():
     def run(folder_name, *more):
         run_folder = folder / (name.replace(" ", "_") + folder_name)

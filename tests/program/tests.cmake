@@ -33,5 +33,6 @@ kiln_python_test(program/prepare_data.py NAME program/prepare_data_many ARGS 500
 kiln_python_test(program/prepare_memory.py TIMEOUT 1800 LABELS nightly)
 if(NOT KILN_SANITIZE)  # sanitizers bring allocators of their own
   kiln_python_test(program/memory_plan.py TIMEOUT 240)
+  kiln_python_test(program/recompute.py)
   kiln_python_test(program/gpt2_small.py TIMEOUT 1800 LABELS nightly)
 endif()

@@ -40,7 +40,8 @@ inline config::Config small_config(int64_t micro_batch, int64_t micro_batches) {
              .ffn = 21,
              .vocab = 29,
              .vocab_multiple = 8,
-             .context = 11};
+             .context = 11,
+             .tied = "on"};
   c.train.micro_batch = micro_batch;
   c.train.sequence = 7;
   c.train.tokens_per_step = micro_batch * micro_batches * 7;

@@ -12,7 +12,7 @@ using models::values;
 
 class TorchTraining : public ::testing::TestWithParam<ArenaMode> {};
 INSTANTIATE_TEST_SUITE_P(Arena, TorchTraining, ::testing::Values(ArenaMode::slab, ArenaMode::discrete),
-                         models::arena_name);
+                         [](const auto& mode) { return mode.param == ArenaMode::slab ? "slab" : "discrete"; });
 
 // Twenty AdamW steps as a run takes them - plan, routing, optimizers, train_step. Only the batches come
 // another way: those of the fixture are no windows of one row of tokens, and leave out some targets.
@@ -34,7 +34,8 @@ TEST_P(TorchTraining, TwentyAdamWSteps) {
                   .ffn = shape.ffn,
                   .vocab = shape.vocab,
                   .vocab_multiple = shape.padded_vocab,
-                  .context = shape.context};
+                  .context = shape.context,
+                  .tied = "on"};
   config.train.micro_batch = 3;
   config.train.sequence = 37;
   config.train.tokens_per_step = 111;

@@ -1,28 +1,18 @@
 #include <algorithm>
 #include <chrono>
-#include <memory>
-#include <new>
 #include <utility>
 
 #include "kernels/gemm_peak.h"
 #include "kernels/table.h"
 #include "src/core/shape.h"
+#include "src/device/plan.h"
 
 namespace kiln::kernels {
 namespace {
 
-struct FreeAligned {
-  void operator()(char* p) const { ::operator delete[](p, std::align_val_t{Plan::kAlignment}); }
-};
-std::unique_ptr<char[], FreeAligned> allocate(size_t bytes) {
-  return std::unique_ptr<char[], FreeAligned>(new (std::align_val_t{Plan::kAlignment}) char[bytes]());
-}
-std::unique_ptr<char[], FreeAligned> allocate_floats(int64_t count) {
-  auto memory = allocate(static_cast<size_t>(count) * sizeof(float));
-  // Not zeros: processors may draw less power, and so clock higher, on them.
-  for (int64_t i = 0; i < count; i++)
-    reinterpret_cast<float*>(memory.get())[i] = static_cast<float>(i % 64) - 31.5f;
-  return memory;
+// Not zeros: processors may draw less power, and so clock higher, on them.
+void fill(float* x, int64_t count) {
+  for (int64_t i = 0; i < count; i++) x[i] = static_cast<float>(i % 64) - 31.5f;
 }
 
 double seconds_now() {
@@ -38,19 +28,26 @@ GemmPeakShape gemm_peak_shape(const Device& device) {
 
 double measure_gemm_peak(Context& context, double seconds) {
   const auto [rows, N, K] = gemm_peak_shape(context.device);
-  const auto in = allocate_floats(rows * K), weights = allocate_floats(N * K),
-             out = allocate_floats(rows * N);
-  const auto storage =
-      allocate(std::max<size_t>(1, packed_weight_bytes(N, K, DType::f32, context.device, false)));
-  const uint64_t version = 1;
-  PackedWeight weight{.weight = weights.get(), .version = &version, .storage = storage.get(), .N = N, .K = K};
-  const LinearForward p{out.get(), in.get(), &weight, nullptr, rows, N, K, N, DType::f32};
-
   const KernelTable& kernels = table(context.device.kind, context.device.isa, DType::f32);
-  const size_t scratch_bytes = kernels.linear_forward_workspace_bytes(p, context.device);
-  const auto scratch = allocate(std::max<size_t>(1, scratch_bytes));
+  const LinearForward shape{nullptr, nullptr, nullptr, nullptr, rows, N, K, N, DType::f32};
+  const size_t scratch_bytes = kernels.linear_forward_workspace_bytes(shape, context.device);
+  // In an arena, and so one mapping that is gone afterwards.
+  Plan plan;
+  const auto add = [&](const char* name, size_t bytes) { return plan.add(name, Category::workspace, bytes); };
+  const BufferId in = add("in", static_cast<size_t>(rows * K) * sizeof(float)),
+                 weights = add("weights", static_cast<size_t>(N * K) * sizeof(float)),
+                 out = add("out", static_cast<size_t>(rows * N) * sizeof(float)),
+                 packed = add("packed", packed_weight_bytes(N, K, DType::f32, context.device, false)),
+                 scratch = add("scratch", scratch_bytes);
+  const Arena arena(plan, ArenaMode::slab, context.device);
+  fill(arena.at<float>(in), rows * K);
+  fill(arena.at<float>(weights), N * K);
+  const uint64_t version = 1;
+  PackedWeight weight{
+      .weight = arena.at<float>(weights), .version = &version, .storage = arena.at<void>(packed), .N = N, .K = K};
+  const LinearForward p{arena.at<float>(out), arena.at<float>(in), &weight, nullptr, rows, N, K, N, DType::f32};
   // On the context itself, so that what libraries allocate at their first call is there before a run begins.
-  const Workspace kept = std::exchange(context.workspace, Workspace(scratch.get(), scratch_bytes));
+  const Workspace kept = std::exchange(context.workspace, Workspace(arena.at<void>(scratch), scratch_bytes));
   linear_forward(context, p);
 
   double best = 0;
