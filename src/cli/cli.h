@@ -14,5 +14,6 @@ void add_plan(CLI::App& app, int& exit_code);
 void add_config(CLI::App& app, int& exit_code);
 void add_data(CLI::App& app, int& exit_code);
 void add_replay(CLI::App& app, int& exit_code);
+void add_sweep(CLI::App& app, int& exit_code);
 
 }  // namespace kiln::cli

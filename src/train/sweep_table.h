@@ -1,0 +1,60 @@
+// What a sweep has found so far, and the table that says it.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "src/train/sweep_spec.h"
+
+namespace kiln::train {
+
+struct SweepResult {
+  double loss = std::numeric_limits<double>::quiet_NaN();  // final validation, nats a token; infinite: diverged; NaN: not run
+  double ms = 0;                                           // median a step
+  double optimizer_share = std::numeric_limits<double>::quiet_NaN();  // of the steps' time; NaN: not reported
+};
+
+struct Candidate {
+  Settings settings;
+  SweepResult result;
+  bool kept;
+};
+
+struct SeedResult {
+  uint64_t seed;
+  SweepResult result;
+};
+
+struct ArmResult {
+  const SweepArm* arm;
+  std::vector<std::vector<Candidate>> rungs;
+  Settings chosen;
+  std::vector<SeedResult> finals;
+};
+
+struct SweepTable {
+  std::vector<ArmResult> arms;
+};
+
+// Every arm's candidates on the first rung, nothing run. `spec` must outlive the table.
+SweepTable empty_table(const SweepSpec& spec);
+
+// Marks the `keep` candidates of least loss, the first of equals; diverged ones never stay.
+void keep_best(std::vector<Candidate>& candidates, int64_t keep);
+
+// The kept candidate of least loss on the last rung, or the arm's only candidate without rungs; null: none is left.
+const Settings* survivor(const ArmResult& arm);
+
+// Sample mean, and standard deviation (n - 1; NaN for fewer than two).
+struct Spread {
+  double mean, deviation;
+};
+Spread spread(const std::vector<SeedResult>& finals);
+
+std::string loss_text(double loss);  // "3.2801", "diverged", "-"
+std::string markdown(const SweepTable& table);
+std::string to_json(const SweepTable& table);
+
+}  // namespace kiln::train
