@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "src/core/error.h"
+#include "src/core/file.h"
 
 namespace kiln::data {
 namespace {
@@ -46,12 +47,7 @@ void AppendFile::append(const void* data, size_t bytes) {
 }
 
 void AppendFile::flush() {
-  for (size_t done = 0; done < buffer_.size();) {
-    const ssize_t written = ::write(descriptor_, buffer_.data() + done, buffer_.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("write");
-    done += static_cast<size_t>(written);
-  }
+  if (!write_all(descriptor_, buffer_.data(), buffer_.size())) fail("write");
   buffer_.clear();
 }
 
@@ -69,8 +65,7 @@ void AppendFile::write_front(const void* data, size_t bytes) {
 void AppendFile::fail(const char* what) const {
   const int code = errno;
   throw Error(ExitCode::data, fmt::format("cannot {} {}: {}", what, path_.string(), std::strerror(code)),
-              code == ENOSPC || code == EDQUOT ? "free some space on that disk"
-                                               : "check that the folder exists and may be written to");
+              file_error_hint(code));
 }
 
 }  // namespace kiln::data

@@ -69,8 +69,13 @@ void Dataset::copy(int64_t begin, int64_t count, int32_t* out) const {
 
 void Dataset::read_window(int64_t index, int32_t* inputs, int32_t* targets) const {
   require(index >= 0 && index < windows(), "window outside the dataset");
-  copy(index * T_, T_, inputs);
-  copy(index * T_ + 1, T_, targets);
+  read(index * T_, T_, inputs, targets);
+}
+
+void Dataset::read(int64_t begin, int64_t count, int32_t* inputs, int32_t* targets) const {
+  require(begin >= 0 && count > 0 && begin + count < total_, "tokens outside the dataset");
+  copy(begin, count, inputs);
+  copy(begin + 1, count, targets);
 }
 
 std::string fingerprint(const Dataset& dataset) {

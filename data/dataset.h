@@ -23,6 +23,8 @@ class Dataset {
   int64_t windows() const { return (total_ - 1) / T_; }
   // (T) each; index < windows(). Throws Error(ExitCode::data) when a token is not below `vocab`.
   void read_window(int64_t index, int32_t* inputs, int32_t* targets) const;
+  // `count` tokens from `begin` on, and the same number of those that follow each.
+  void read(int64_t begin, int64_t count, int32_t* inputs, int32_t* targets) const;
   const std::vector<std::string>& files() const { return files_; }
 
  private:

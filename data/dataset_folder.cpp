@@ -59,19 +59,20 @@ bool has_stream(const Json& inputs) {
 }
 
 std::string describe(const PrepareOptions& options, const Tokenizer& tokenizer) {
-  const Json wanted = {{"layout", kLayout},
-                       {"tokenizer",
-                        {{"name", tokenizer.name()},
-                         {"path", options.tokenizer == kBytes ? "" : options.tokenizer},
-                         {"fingerprint", tokenizer.fingerprint()},
-                         {"vocab", tokenizer.vocab()},
-                         {"end_of_text", tokenizer.end_of_text()}}},
-                       {"validation_fraction", options.validation_fraction},
-                       {"shard_tokens", options.shard_tokens},
-                       {"text_document_bytes", options.read.text_document_bytes},
-                       {"format", options.read.format},
-                       {"keep_duplicates", options.keep_duplicates},
-                       {"inputs", describe_inputs(options.read)}};
+  Json wanted = {{"layout", kLayout},
+                 {"tokenizer",
+                  {{"name", tokenizer.name()},
+                   {"path", options.tokenizer == kBytes ? "" : options.tokenizer},
+                   {"fingerprint", tokenizer.fingerprint()},
+                   {"vocab", tokenizer.vocab()},
+                   {"end_of_text", tokenizer.end_of_text()}}},
+                 {"validation_fraction", options.validation_fraction},
+                 {"shard_tokens", options.shard_tokens},
+                 {"text_document_bytes", options.read.text_document_bytes},
+                 {"format", options.read.format},
+                 {"keep_duplicates", options.keep_duplicates},
+                 {"inputs", describe_inputs(options.read)}};
+  if (options.read.text_cut > 0) wanted["text_cut"] = options.read.text_cut;
   return dump(wanted);
 }
 

@@ -213,11 +213,17 @@ struct DocumentReader::State {
   bool next_piece(Record& record) {
     const bool cut = options.text_document_bytes > 0;
     const auto limit = static_cast<size_t>(options.text_document_bytes);
-    const std::string_view text = input->ahead(cut ? 2 * limit : longest() + 1);
+    std::string_view text = input->ahead(cut ? 2 * limit : longest() + 1);
     if (text.empty()) return false;
+    bool ends = input->ended();
+    const int64_t room = position.input == 0 ? options.text_cut - position.offset : 0;
+    if (room > 0 && static_cast<int64_t>(text.size()) > room) {
+      text = text.substr(0, static_cast<size_t>(room));
+      ends = true;
+    }
     if (!cut && text.size() > longest())
       too_long("a text", "let long texts be cut: --text-document-bytes 50000");
-    const size_t bytes = cut ? piece_bytes(text, limit, input->ended()) : text.size();
+    const size_t bytes = cut ? piece_bytes(text, limit, ends) : text.size();
     record = {position, std::string(text.substr(0, bytes))};
     take(bytes);
     return true;

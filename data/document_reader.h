@@ -19,6 +19,8 @@ struct ReadOptions {
   // many: at a blank line where there is one, else at a line's end, else between words. 0: never; it is then
   // read whole.
   int64_t text_document_bytes = 50'000;
+  // No piece of the first input, a .txt, crosses this byte; 0: every byte may be inside a piece.
+  int64_t text_cut = 0;
   // Longer lines of JSON, and longer texts that are not cut, are refused: a document has to fit into memory.
   int64_t longest_record_bytes = int64_t{1} << 30;
 };

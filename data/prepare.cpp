@@ -104,7 +104,9 @@ class Writer {
       hashes_->append(&document.hash, sizeof document.hash);
       journal_.hashes++;
     }
-    if (static_cast<double>(document.hash[0]) < options_.validation_fraction * 0x1p64) {
+    if (options_.read.text_cut > 0) {
+      write(document.position.offset >= options_.read.text_cut ? validation_ : train_, document);
+    } else if (static_cast<double>(document.hash[0]) < options_.validation_fraction * 0x1p64) {
       write(validation_, document);
       release();
     } else if (options_.validation_fraction > 0 && validation_.state().documents == 0 &&
@@ -125,14 +127,14 @@ class Writer {
     folder_.write(journal_);
   }
 
-  // False when no document is left for training.
+  // False when no document is left for training, or of a text that is cut for validation.
   bool finish() {
     if (waiting_) write(validation_, *waiting_);
     waiting_.reset();
     train_.close();
     validation_.close();
     take_states();
-    return train_.state().documents > 0;
+    return train_.state().documents > 0 && (options_.read.text_cut == 0 || validation_.state().documents > 0);
   }
 
   const Journal& journal() const { return journal_; }
@@ -237,13 +239,16 @@ class Preparation {
   [[noreturn]] void refuse_emptiness() const {
     const int64_t documents = writer_.documents();
     throw Error(ExitCode::data,
-                documents == 0
-                    ? "the inputs hold no document with text"
-                    : fmt::format("no document is left for training: {} went to validation", documents),
+                documents == 0 ? "the inputs hold no document with text"
+                               : fmt::format("no document is left for {}: {} went to {}",
+                                             to_validation() ? "training" : "validation", documents,
+                                             to_validation() ? "validation" : "training"),
                 documents == 0
                     ? "check the input files"
                     : "give more documents, cut long ones into several, or set the validation fraction to 0");
   }
+
+  bool to_validation() const { return writer_.journal().train.documents == 0; }
 
   void report() const {
     if (progress_)
@@ -272,11 +277,14 @@ PrepareSummary summary_of(const Journal& journal, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-PrepareSummary prepare(const PrepareOptions& options,
+PrepareSummary prepare(const PrepareOptions& given,
                        const std::function<void(const PrepareProgress&)>& progress) {
-  check_options(options);
-  const auto tokenizer = open_tokenizer(options.tokenizer);
-  const DocumentReader reader(options.read);  // refuses inputs before anything is made
+  check_options(given);
+  const auto tokenizer = open_tokenizer(given.tokenizer);
+  const DocumentReader reader(given.read);  // refuses inputs before anything is made
+  const TextCut cut = cut_single_text(given.read, given.validation_fraction);
+  PrepareOptions options = given;
+  options.read.text_cut = cut.at;
   DatasetFolder folder(options, *tokenizer);
   if (const auto found = folder.finished()) {
     Journal end;
@@ -285,6 +293,7 @@ PrepareSummary prepare(const PrepareOptions& options,
     end.duplicates = found->duplicates;
     end.empty = found->empty;
     PrepareSummary summary = summary_of(end, *tokenizer);
+    summary.cut = cut;
     summary.already_there = true;
     return summary;
   }
@@ -298,6 +307,7 @@ PrepareSummary prepare(const PrepareOptions& options,
     }
     folder.finish(end);
     PrepareSummary summary = summary_of(end, *tokenizer);
+    summary.cut = cut;
     summary.resumed_bytes = resumed.bytes_done();
     return summary;
   } catch (const BrokenInput& broken) {
@@ -310,7 +320,8 @@ PrepareSummary prepare(const PrepareOptions& options,
   } catch (const Error& error) {
     if (error.code() != ExitCode::data || reader.bytes_total() < 0) throw;
     throw Error(error.code(), error.what(),
-                fmt::format("{}; the same command goes on where this one stopped", error.hint()));
+                fmt::format("{}{}the same command goes on where this one stopped", error.hint(),
+                            error.hint().empty() ? "" : "; "));
   }
 }
 

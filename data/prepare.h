@@ -9,6 +9,7 @@
 
 #include "data/document_reader.h"
 #include "data/split_writer.h"
+#include "data/text_cut.h"
 
 namespace kiln::data {
 
@@ -16,7 +17,8 @@ struct PrepareOptions {
   ReadOptions read;
   std::filesystem::path folder;        // gets train_000001.bin ..., validation_000000.bin ..., dataset.json
   std::string tokenizer = "bytes";     // as open_tokenizer() takes it
-  double validation_fraction = 0.02;   // of the documents, in [0, 1); 0: no validation shards
+  double validation_fraction =
+      0.02;  // of the documents (text_cut.h: or of the text), in [0, 1); 0: no validation
   int64_t shard_tokens = 100'000'000;  // at most, in a shard; in [1, kShardMaxTokens]
   bool keep_duplicates = false;        // otherwise memory grows by 23 to 46 bytes a document (hash_set.h)
   bool overwrite = false;              // replace what is in the folder
@@ -31,6 +33,7 @@ struct PrepareSummary {
   int64_t empty = 0;       // documents without any text, dropped as well
   std::string tokenizer;   // its name
   int64_t vocab = 0;
+  TextCut cut;                 // of a single text
   bool already_there = false;  // the folder held the result of the same options and unchanged inputs
   int64_t resumed_bytes = 0;   // of input that an interrupted run had done
 };
@@ -50,7 +53,7 @@ struct PrepareProgress {
 // ends with the same bytes. A stream (-) cannot be continued.
 //
 // With a positive validation_fraction both splits get a document: when chance gives validation none, the one
-// that came nearest goes there. `progress` (may be empty) is called at the start, about every mebibyte of
+// that came nearest goes there; a single text that is too short for chance is cut in two (text_cut.h). `progress` (may be empty) is called at the start, about every mebibyte of
 // input a thread, and at the end. Throws Error(ExitCode::usage) for options out of range and for a folder
 // that holds something else, and Error(ExitCode::data), with file, line and byte offset, for inputs that
 // cannot be read or give no document.

@@ -42,4 +42,33 @@ struct AttentionBackward {
   DType dtype;
 };
 
+// Keys and values of tokens that have been seen, kept for those that follow: a cache is dense,
+// (B, kv_heads, capacity, head_size), so that what one head reads lies together.
+
+// k_cache[b,h,position+t] = k[b,t,h], v_cache likewise, for t < T.
+struct AttentionStore {
+  void* k_cache;  // (B, kv_heads, capacity, head_size) dtype
+  void* v_cache;
+  const void* k;  // (B, T, kv_heads, head_size) dtype, strided
+  const void* v;
+  int64_t B, T, kv_heads, head_size;
+  int64_t capacity, position;  // position + T <= capacity
+  int64_t k_stride, v_stride;  // elements between tokens
+  DType dtype;
+};
+
+// One query a sequence, that of its latest token, which sees all `length` positions in the cache, its own
+// among them: out = sum_u softmax(scale * q.k[u]) v[u], u < length. Query heads are grouped as above.
+struct AttentionDecode {
+  void* out;      // (B, heads, head_size) dtype, contiguous
+  const void* q;  // (B, heads, head_size) dtype, strided
+  const void* k;  // (B, kv_heads, capacity, head_size) dtype
+  const void* v;
+  int64_t B, heads, kv_heads, head_size;
+  int64_t capacity, length;  // 1 <= length <= capacity
+  int64_t q_stride;          // elements between sequences
+  float scale;
+  DType dtype;
+};
+
 }  // namespace kiln::kernels

@@ -23,6 +23,11 @@ double attention_backward_flops(const AttentionBackward& p) {
   return 2 * product(p.B * p.heads, p.T * p.T, p.head_size);
 }
 
+double attention_decode_flops(const AttentionDecode& p) {
+  return 2 * product(p.B * p.heads, p.length, p.head_size);
+}
+
+double attention_store_flops(const AttentionStore&) { return 0; }
 double embedding_forward_flops(const EmbeddingForward&) { return 0; }
 double embedding_backward_flops(const EmbeddingBackward&) { return 0; }
 double layernorm_forward_flops(const LayerNormForward&) { return 0; }

@@ -27,6 +27,8 @@
   X(linear_backward_weight, LinearBackwardWeight)  \
   X(attention_forward, AttentionForward)           \
   X(attention_backward, AttentionBackward)         \
+  X(attention_store, AttentionStore)               \
+  X(attention_decode, AttentionDecode)             \
   X(gelu_forward, GeluForward)                     \
   X(gelu_backward, GeluBackward)                   \
   X(residual_forward, ResidualForward)             \

@@ -25,6 +25,11 @@ BufferId Planning::gradient(const std::string& name, int64_t columns, int tick) 
   return plan.add(name, Category::activations, bytes, {clock.backward(tick), clock.backward(tick)});
 }
 
+BufferId Planning::cache(const std::string& name, int64_t heads, int64_t head_size) const {
+  const size_t bytes = static_cast<size_t>(heads * batch.cache * head_size) * size_of(dtype);
+  return plan.add(name, Category::activations, bytes);
+}
+
 void add_residual(const Pass& pass, void* to, const void* from, int64_t columns) {
   kernels::residual_forward(pass.context,
                             {.out = to, .a = to, .b = from, .n = pass.rows() * columns, .dtype = pass.dtype});
@@ -170,6 +175,9 @@ void plan(SelfAttention& attention, const Planning& planning, const ParameterTab
   attention.fused = planning.activation(name + ".qkv", attention.qkv.N, tick, tick);
   attention.context = planning.activation(name + ".out", attention.proj.K, tick, tick);
   attention.lse = planning.statistic(name + ".lse", attention.heads, tick);
+  attention.k_cache = planning.cache(name + ".k_cache", attention.kv_heads, attention.head_size);
+  attention.v_cache = planning.cache(name + ".v_cache", attention.kv_heads, attention.head_size);
+  attention.capacity = planning.batch.cache;
   attention.d_fused = planning.gradient(name + ".d_qkv", attention.qkv.N, tick);
   attention.d_context = planning.gradient(name + ".d_out", attention.proj.K, tick);
 }
@@ -196,18 +204,48 @@ float score_scale(const SelfAttention& attention) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_size)));
 }
 
-}  // namespace
+// Keys and values of the pass's tokens, as far as they count, into the cache.
+void store(const Pass& pass, const SelfAttention& attention, const FusedSlices& in) {
+  const bool fill = pass.cache == Pass::Cache::fill;
+  kernels::attention_store(pass.context,
+                           {.k_cache = pass.at(attention.k_cache),  // (1, kv_heads, capacity, head_size)
+                            .v_cache = pass.at(attention.v_cache),
+                            .k = in.k,  // (1, T, kv_heads, head_size), the first of the pass's
+                            .v = in.v,
+                            .B = 1,
+                            .T = fill ? pass.cached : 1,
+                            .kv_heads = attention.kv_heads,
+                            .head_size = attention.head_size,
+                            .capacity = attention.capacity,
+                            .position = pass.first_position(),
+                            .k_stride = attention.qkv.N,
+                            .v_stride = attention.qkv.N,
+                            .dtype = pass.dtype});
+}
 
-void forward(const Pass& pass, SelfAttention& attention, void* out, const void* in) {
-  void* fused = pass.at(attention.fused);
-  void* context = pass.at(attention.context);
-  forward(pass, attention.qkv, fused, in, pass.rows());  // (R, C) -> (R, W)
-  const auto [q, k, v] = slices(attention, fused, pass.dtype);
-  kernels::attention_forward(pass.context, {.out = context,                        // (B, T, heads, head_size)
+void attend_to_cache(const Pass& pass, const SelfAttention& attention, void* out, const void* q) {
+  kernels::attention_decode(pass.context,
+                            {.out = out,  // (1, heads, head_size)
+                             .q = q,
+                             .k = pass.at(attention.k_cache),  // (1, kv_heads, capacity, head_size)
+                             .v = pass.at(attention.v_cache),
+                             .B = 1,
+                             .heads = attention.heads,
+                             .kv_heads = attention.kv_heads,
+                             .head_size = attention.head_size,
+                             .capacity = attention.capacity,
+                             .length = pass.cached + 1,
+                             .q_stride = attention.qkv.N,
+                             .scale = score_scale(attention),
+                             .dtype = pass.dtype});
+}
+
+void attend_to_pass(const Pass& pass, const SelfAttention& attention, void* out, const FusedSlices& in) {
+  kernels::attention_forward(pass.context, {.out = out,                            // (B, T, heads, head_size)
                                             .lse = pass.statistic(attention.lse),  // (B, heads, T)
-                                            .q = q,
-                                            .k = k,
-                                            .v = v,
+                                            .q = in.q,
+                                            .k = in.k,
+                                            .v = in.v,
                                             .B = pass.B,
                                             .T = pass.T,
                                             .heads = attention.heads,
@@ -218,6 +256,21 @@ void forward(const Pass& pass, SelfAttention& attention, void* out, const void* 
                                             .v_stride = attention.qkv.N,
                                             .scale = score_scale(attention),
                                             .dtype = pass.dtype});
+}
+
+}  // namespace
+
+void forward(const Pass& pass, SelfAttention& attention, void* out, const void* in) {
+  void* fused = pass.at(attention.fused);
+  void* context = pass.at(attention.context);
+  forward(pass, attention.qkv, fused, in, pass.rows());  // (R, C) -> (R, W)
+  const FusedSlices qkv = slices(attention, fused, pass.dtype);
+  if (pass.cache != Pass::Cache::untouched) store(pass, attention, qkv);
+  if (pass.cache == Pass::Cache::extend) {
+    attend_to_cache(pass, attention, context, qkv.q);
+  } else {
+    attend_to_pass(pass, attention, context, qkv);
+  }
   forward(pass, attention.proj, out, context, pass.rows());  // (R, heads head_size) -> (R, C)
 }
 

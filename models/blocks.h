@@ -45,6 +45,8 @@ struct Planning {
   BufferId statistic(const std::string& name, int64_t columns, int tick) const;
   // (R, columns) that exists only while the half-block of `tick` runs backward; empty without training.
   BufferId gradient(const std::string& name, int64_t columns, int tick) const;
+  // (heads, cache, head_size) that outlives passes; empty where no cache is asked for.
+  BufferId cache(const std::string& name, int64_t heads, int64_t head_size) const;
 };
 
 // One forward or backward pass. Every pointer is null in a dry run before memory exists, so nothing outside
@@ -56,6 +58,14 @@ struct Pass {
   DType dtype;
   int64_t B, T;
 
+  // What the pass does with the caches of keys and values. fill: those of its first `cached` tokens become
+  // positions 0, 1, ... there. extend: it is one token (B = T = 1), at position `cached`, which goes into the
+  // caches and attends to all that is there.
+  enum class Cache : uint8_t { untouched, fill, extend };
+  Cache cache = Cache::untouched;
+  int64_t cached = 0;
+
+  int64_t first_position() const { return cache == Cache::extend ? cached : 0; }
   int64_t rows() const { return B * T; }
   void* at(BufferId id) const { return arena ? arena->at<void>(id) : nullptr; }
   float* statistic(BufferId id) const { return arena ? arena->at<float>(id) : nullptr; }
@@ -70,6 +80,9 @@ T* advance(T* p, int64_t n) {
 }
 inline void* advance(void* p, int64_t n, DType dtype) {
   return advance(static_cast<char*>(p), n * static_cast<int64_t>(size_of(dtype)));
+}
+inline const void* advance(const void* p, int64_t n, DType dtype) {
+  return advance(static_cast<const char*>(p), n * static_cast<int64_t>(size_of(dtype)));
 }
 
 // to += from, (R, columns)
@@ -117,6 +130,8 @@ struct SelfAttention {
   BufferId fused = -1;    // (R, W)
   BufferId context = -1;  // (R, heads head_size): what attention puts out
   BufferId lse = -1;      // (B, heads, T) fp32
+  BufferId k_cache = -1, v_cache = -1;  // (kv_heads, capacity, head_size)
+  int64_t capacity = 0;
   BufferId d_fused = -1, d_context = -1;
 };
 // Parameters `name`.qkv and `name`.proj.

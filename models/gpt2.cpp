@@ -33,13 +33,14 @@ class Gpt2 final : public Model {
                         float scale, float* losses) override;
   void forward(Context& context, const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T,
                float* losses) override;
-  void next_token_logits(Context& context, const int32_t* tokens, int64_t T, int64_t position,
-                         float* logits) override;
+  void prefill(Context& context, const int32_t* tokens, int64_t T, int64_t count, float* logits) override;
+  void decode(Context& context, const int32_t* token, int64_t position, float* logits) override;
 
  private:
   Pass pass(Context& context, int64_t B, int64_t T) const;
   void forward_layers(const Pass& pass, const int32_t* tokens);
   void backward_layers(const Pass& pass, const int32_t* tokens);
+  void last_logits(const Pass& pass, int64_t row, float* logits);
   // The residual stream (R, C) in front of layer l; that of l = layers is the last.
   BufferId stream(size_t l) const { return l < layers_.size() ? layers_[l].x : last_; }
 
@@ -86,6 +87,7 @@ void Gpt2::plan(Plan& plan, const BatchShape& batch, DType dtype, const Device& 
         fmt::format("sequences of {} tokens do not fit a model of context {}", batch.T, shape_.context),
         "lower train.sequence or raise model.context");
   }
+  require(batch.cache <= shape_.context, "a cache is longer than the model's context");
   require(batch.B > 0 && batch.T > 0 && batch.loss_rows > 0, "a model cannot be planned for an empty batch");
   batch_ = batch;
   dtype_ = dtype;
@@ -149,16 +151,17 @@ void Gpt2::initialise(Context& context, uint64_t seed) {
 Pass Gpt2::pass(Context& context, int64_t B, int64_t T) const {
   require(B > 0 && T > 0 && B <= batch_.B && T <= batch_.T,
           "a batch is larger than the model was planned for");
-  return {context, parameters_, arena_, dtype_, B, T};
+  return {.context = context, .parameters = parameters_, .arena = arena_, .dtype = dtype_, .B = B, .T = T};
 }
 
 // tokens (B, T) -> the last residual stream (R, C)
 void Gpt2::forward_layers(const Pass& pass, const int32_t* tokens) {
   const int64_t R = pass.rows(), C = shape_.width, F = shape_.ffn;
-  kernels::embedding_forward(pass.context, {.out = pass.at(stream(0)),            // (B, T, C)
-                                            .tokens = tokens,                     // (B, T)
-                                            .token_table = pass.weight(wte_),     // (Vp, C)
-                                            .position_table = pass.weight(wpe_),  // (context, C)
+  const void* positions = advance(pass.weight(wpe_), pass.first_position() * C, pass.dtype);
+  kernels::embedding_forward(pass.context, {.out = pass.at(stream(0)),         // (B, T, C)
+                                            .tokens = tokens,                  // (B, T)
+                                            .token_table = pass.weight(wte_),  // (Vp, C)
+                                            .position_table = positions,       // (context - first, C)
                                             .B = pass.B,
                                             .T = pass.T,
                                             .C = C,
@@ -229,14 +232,29 @@ void Gpt2::forward(Context& context, const int32_t* tokens, const int32_t* targe
   loss(pass, head_, hidden, targets, losses, std::nullopt);                  // (R, C) -> (R)
 }
 
-void Gpt2::next_token_logits(Context& context, const int32_t* tokens, int64_t T, int64_t position,
-                             float* logits) {
-  require(position >= 0 && position < T, "logits are asked for behind the end of the sequence");
-  const Pass pass = this->pass(context, 1, T);
+// Behind row `row` of the last residual stream.
+void Gpt2::last_logits(const Pass& pass, int64_t row, float* logits) {
+  const void* last = advance(pass.at(last_), row * shape_.width, pass.dtype);  // (1, C)
+  const void* hidden = models::forward(pass, ln_f_, last, 1);                  // (1, C) -> (1, C)
+  models::forward(pass, head_.linear, logits, hidden, 1);                      // (1, C) -> (1, Vp)
+}
+
+void Gpt2::prefill(Context& context, const int32_t* tokens, int64_t T, int64_t count, float* logits) {
+  require(count > 0 && count <= T && count <= batch_.cache, "a beginning does not fit the cache");
+  Pass pass = this->pass(context, 1, T);
+  pass.cache = Pass::Cache::fill;
+  pass.cached = count;
   forward_layers(pass, tokens);
-  const void* last = advance(pass.at(last_), position * shape_.width, pass.dtype);  // (1, C)
-  const void* hidden = models::forward(pass, ln_f_, last, 1);                       // (1, C) -> (1, C)
-  models::forward(pass, head_.linear, logits, hidden, 1);                           // (1, C) -> (1, Vp)
+  last_logits(pass, count - 1, logits);
+}
+
+void Gpt2::decode(Context& context, const int32_t* token, int64_t position, float* logits) {
+  require(position >= 0 && position < batch_.cache, "a token does not fit the cache");
+  Pass pass = this->pass(context, 1, 1);
+  pass.cache = Pass::Cache::extend;
+  pass.cached = position;
+  forward_layers(pass, token);
+  last_logits(pass, 0, logits);
 }
 
 void check(bool holds, const std::string& message, const char* hint) {

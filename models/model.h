@@ -28,6 +28,7 @@ struct BatchShape {
   int64_t B = 0, T = 0;   // sequences, tokens each
   int64_t loss_rows = 0;  // rows of logits that exist at a time
   bool training = true;   // false: no gradients, no activations kept
+  int64_t cache = 0;      // positions whose keys and values decode() can look back on; 0: no generation
 };
 
 class Model {
@@ -57,10 +58,15 @@ class Model {
   virtual void forward(Context& context, const int32_t* tokens, const int32_t* targets, int64_t B, int64_t T,
                        float* losses) = 0;
 
-  // The logits (Vp) that follow position `position` of one sequence of T tokens (B = 1); tokens behind it do
-  // not matter, and columns V .. Vp-1 mean nothing.
-  virtual void next_token_logits(Context& context, const int32_t* tokens, int64_t T, int64_t position,
-                                 float* logits) = 0;
+  // Generation, of one sequence, in a model planned with a cache: prefill() takes a beginning, in place of
+  // whatever the cache holds, decode() one token more, which costs one token's work and a look at the cache.
+  // Both write the logits (Vp) that follow their last token; columns V .. Vp-1 mean nothing.
+  //
+  // The first `count` of T tokens, T and count at most as planned; those behind them do not matter (so that
+  // prompts of any length may come in a few shapes).
+  virtual void prefill(Context& context, const int32_t* tokens, int64_t T, int64_t count, float* logits) = 0;
+  // The token at `position`, which is the number of tokens in the cache, below BatchShape::cache.
+  virtual void decode(Context& context, const int32_t* token, int64_t position, float* logits) = 0;
 };
 
 }  // namespace kiln::models

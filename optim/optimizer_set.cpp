@@ -3,27 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
+#include <chrono>
 #include <utility>
 
 #include "src/core/error.h"
 
 namespace kiln::optim {
 namespace {
-
-// "h.3.attn.qkv.weight" -> "h.*.attn.qkv.weight"
-std::string without_numbers(const std::string& name) {
-  std::string result;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string part = name.substr(begin, end - begin);
-    const bool number = !part.empty() && std::all_of(part.begin(), part.end(),
-                                                     [](unsigned char c) { return std::isdigit(c); });
-    result += (begin ? "." : "") + (number ? "*" : part);
-    begin = end + 1;
-  }
-  return result;
-}
 
 std::string shape_text(const MatrixBatch& m) {
   return m.rows == 1 ? fmt::format("{}", m.cols) : fmt::format("{} x {}", m.rows, m.cols);
@@ -78,9 +64,14 @@ void OptimizerSet::bind(const Arena& arena) {
   }
 }
 
-void OptimizerSet::step(Context& context, const StepInfo& info) {
-  for (RoutedGroup& group : routing_.groups) {
+void OptimizerSet::step(Context& context, const StepInfo& info, std::vector<double>* seconds) {
+  using Clock = std::chrono::steady_clock;
+  if (seconds) seconds->resize(routing_.groups.size());
+  for (size_t i = 0; i < routing_.groups.size(); i++) {
+    const auto start = Clock::now();
+    RoutedGroup& group = routing_.groups[i];
     for (RoutedBatch& batch : group.batches) group.optimizer->step(context, batch.matrices, info);
+    if (seconds) (*seconds)[i] += std::chrono::duration<double>(Clock::now() - start).count();
   }
 }
 
@@ -95,7 +86,7 @@ std::string OptimizerSet::describe() const {
     for (const RoutedBatch& batch : group.batches) {
       for (const std::string& full : batch.matrices.names) {
         const int64_t rank = group.optimizer->effective_rank(batch.matrices.rows, batch.matrices.cols);
-        Row row{without_numbers(full), shape_text(batch.matrices), rank ? fmt::format("{}", rank) : "-", 1,
+        Row row{layerless(full), shape_text(batch.matrices), rank ? fmt::format("{}", rank) : "-", 1,
                 group.optimizer.get()};
         const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& r) {
           return r.name == row.name && r.shape == row.shape && r.optimizer == row.optimizer;

@@ -27,8 +27,8 @@ class OptimizerSet {
 
   // One update of every parameter, batch by batch; allocates nothing. The caller has made sure that the
   // gradients are finite, and tells the parameter table that the weights have changed
-  // (ParameterTable::bump_versions).
-  void step(Context& context, const StepInfo& info);
+  // (ParameterTable::bump_versions). `seconds`, if given, gets what each group took added to its entry.
+  void step(Context& context, const StepInfo& info, std::vector<double>* seconds = nullptr);
 
   const std::vector<RoutedGroup>& groups() const { return routing_.groups; }
   const std::vector<StateTensor>& state_tensors() const { return state_; }  // names are unique

@@ -15,6 +15,8 @@ void fill(KernelTable& table) {
   KILN_FILL(layernorm_backward)
   KILN_FILL(attention_forward)
   KILN_FILL(attention_backward)
+  KILN_FILL(attention_store)
+  KILN_FILL(attention_decode)
   KILN_FILL(gelu_forward)
   KILN_FILL(gelu_backward)
   KILN_FILL(residual_forward)

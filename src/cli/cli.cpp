@@ -14,8 +14,13 @@ constexpr const char* kFooter = R"(Examples:
   kiln train configs/gpt2-mini/adamw.json
   kiln train configs/gpt2-mini/adamw.json --set optimizer.lr=0.002 --set train.steps=500
   kiln train configs/gpt2-mini/adamw.json --resume
+  kiln eval runs/gpt2-mini-adamw
+  kiln generate runs/gpt2-mini-adamw --prompt "Once upon a time" --tokens 200
   kiln plan configs/gpt2-124m/adamw.json
   kiln config --explain optimizer
+  kiln bench configs/gpt2-mini/muon.json
+  kiln inspect runs/gpt2-mini-adamw
+  kiln compare runs/gpt2-mini-adamw runs/gpt2-mini-muon
   kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt articles.jsonl
   kiln data prepare --tokenizer cache/mine/tokenizer.json --out cache/mine notes.txt articles.jsonl
   kiln data inspect cache/mine
@@ -48,9 +53,14 @@ int run(int argc, char** argv) {
       "--version", [] { return train::versions_text(); }, "Versions, backends, instruction set, libraries");
   int exit_code = 0;
   add_train(app, exit_code);
+  add_eval(app, exit_code);
+  add_generate(app, exit_code);
   add_plan(app, exit_code);
   add_config(app, exit_code);
   add_data(app, exit_code);
+  add_inspect(app, exit_code);
+  add_compare(app, exit_code);
+  add_bench(app, exit_code);
   add_replay(app, exit_code);
   add_sweep(app, exit_code);
   try {

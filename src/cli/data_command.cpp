@@ -84,6 +84,11 @@ void print_prepared(const data::PrepareSummary& summary, const std::string& fold
   };
   line("training", summary.train);
   line("validation", summary.validation);
+  if (summary.cut.at > 0) {
+    const int64_t rest = summary.cut.bytes - summary.cut.at;
+    fmt::print("one text, cut in two at {}: its last {} of {} bytes ({:.1f} %) are for validation\n", summary.cut.place,
+               rest, summary.cut.bytes, 100 * static_cast<double>(rest) / static_cast<double>(summary.cut.bytes));
+  }
   if (summary.already_there) fmt::print("already there; ");
   if (summary.resumed_bytes > 0) {
     fmt::print("continued an interrupted run at {:.1f} MB; ", static_cast<double>(summary.resumed_bytes) * 1e-6);
@@ -107,7 +112,7 @@ void add_prepare(CLI::App& data) {
                    "bytes (one token a byte, vocabulary 257), or a path: tokenizer.json, a folder with vocab.json and "
                    "merges.txt, *.tiktoken")
       ->capture_default_str();
-  command->add_option("--validation-fraction", options.validation_fraction, "Of the documents, in [0, 1)")
+  command->add_option("--validation-fraction", options.validation_fraction, "Of the documents, or of a single text, in [0, 1)")
       ->capture_default_str();
   command->add_option("--shard-tokens", options.shard_tokens, "At most, in one shard")->capture_default_str();
   command->add_flag("--keep-duplicates", options.keep_duplicates,
@@ -120,7 +125,8 @@ void add_prepare(CLI::App& data) {
   command->add_flag("--overwrite", options.overwrite, "Replace what is in the folder");
   command->footer(
       "Writes train_000001.bin ..., validation_000000.bin ... (llm.c's format: uint16 tokens, or uint32 where the\n"
-      "vocabulary is larger than 65536) and dataset.json. A document goes to validation by a hash of its text. After a\n"
+      "vocabulary is larger than 65536) and dataset.json. A document goes to validation by a hash of its text;\n"
+      "a single .txt that gives too few documents for that is cut in two, at a blank line near the fraction. After a\n"
       "kill or a full disk the same command goes on where it stopped (unless it reads standard input), to the same bytes.\n"
       "Then train on your own text:\n"
       "  kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt articles.jsonl\n"

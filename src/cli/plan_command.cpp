@@ -5,29 +5,33 @@
 
 #include "src/cli/cli.h"
 #include "src/cli/config_arguments.h"
-#include "src/plan/planned_run.h"
+#include "src/plan/describe.h"
 
 namespace kiln::cli {
 
 void add_plan(CLI::App& app, int&) {
-  auto arguments = std::make_shared<ConfigArguments>();
-  CLI::App* command =
-      app.add_subcommand("plan", "Memory by category and flops a token, without allocating anything");
-  arguments->add_to(*command);
+  struct Arguments {
+    ConfigArguments config;
+    int64_t ranks = 1;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "plan", "Parameters, memory by category and flops a token, without allocating anything");
+  arguments->config.add_to(*command);
+  command->add_option("--ranks", arguments->ranks, "Data-parallel ranks that share the step")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
   command->footer(
       "Examples:\n  kiln plan configs/gpt2-124m/adamw.json\n"
       "  kiln plan configs/gpt2-124m/adamw.json --set train.micro_batch=16\n"
-      "The flops are those of linear layers and causal attention, a multiply-add counted as two.");
+      "  kiln plan configs/gpt2-124m/pro-kl-shampoo-r128.json --ranks 8\n"
+      "The flops are those of linear layers and causal attention, a multiply-add counted as two. A rank "
+      "holds weights,\n"
+      "gradients and optimizer state whole, however many ranks there are.");
   command->callback([arguments] {
-    const config::Config config = arguments->load();
+    const config::Config config = arguments->config.load();
     const Device device = cpu_device(static_cast<int>(config.device.threads), config.device.isa);
-    const plan::PlannedRun run = plan::plan_run(config, device);
-    const double tokens = static_cast<double>(run.shape.B * run.shape.T);
-    fmt::print("parameters: {}\nmemory:\n{}\n", run.model->parameters().elements(),
-               describe(run.plan.layout()));
-    fmt::print("total bytes: {}\n", run.plan.layout().total_bytes);
-    fmt::print("flop/token: {:.4g} forward, {:.4g} forward and backward\n", run.forward_flops / tokens,
-               run.training_flops / tokens);
+    fmt::print("{}", plan::plan_text(plan::plan_run(config, device), config, arguments->ranks));
   });
 }
 

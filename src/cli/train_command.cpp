@@ -25,7 +25,12 @@ void add_train(CLI::App& app, int& exit_code) {
       "versions.json,\n"
       "metrics.jsonl (every step), main.log (llm.c's lines) and checkpoints/. Ctrl-C,\n"
       "SIGTERM, SIGUSR1 and SIGHUP write a checkpoint and exit with 5; a second one ends the process at "
-      "once.");
+      "once.\n"
+      "train.steps, train.tokens or train.epochs is the length of the run: --set train.steps=0 --set "
+      "train.epochs=1.\n"
+      "train.skip_loss_z and train.skip_norm_z skip outliers; train.overfit_one_batch=true checks that the "
+      "model learns.\n"
+      "kiln config --explain train says more.");
   command->callback([arguments, &exit_code] {
     const auto mode = arguments->resume      ? train::StartMode::resume
                       : arguments->overwrite ? train::StartMode::overwrite

@@ -40,8 +40,10 @@ bool holds_number(const std::string& text) {
 [[noreturn]] void wrong_type(const Key& key, const json& value, const char* expected,
                              const std::string& where) {
   std::string hint = about(key);
+  if (!key.is_text()) hint += fmt::format(" Range: {}.", range_text(key, key.leaf()));
   if (value.is_string() && holds_number(value.get_ref<const std::string&>())) {
-    hint = fmt::format("write the number without quotes: {}", value.get_ref<const std::string&>());
+    hint = fmt::format("write the number without quotes: {}; {}", value.get_ref<const std::string&>(),
+                       range_text(key, key.leaf()));
   }
   refuse(where, fmt::format("{}: expected {}, found {}", key.name, expected, found(value)), hint);
 }
@@ -60,6 +62,8 @@ double checked_number(const Key& key, const json& value, const std::string& wher
 }
 
 std::string checked_text(const Key& key, const json& value, const std::string& where) {
+  if (key.is_switch() && (value == true || value == "true")) return "on";
+  if (key.is_switch() && (value == false || value == "false")) return "off";
   if (!value.is_string()) {
     const bool is_choice = !key.choices.empty();
     wrong_type(key, value, is_choice ? fmt::format("text ({})", either(key.choices)).c_str() : "text", where);

@@ -28,7 +28,9 @@ struct Data {
 };
 
 struct Train {
-  int64_t steps = 0;            // optimizer steps of the whole run
+  int64_t steps = 0;            // optimizer steps of the whole run; resolved: 0 only where `epochs` decides
+  int64_t tokens = 0;           // the same as tokens; 0: not given
+  double epochs = 0;            // the same as passes over data.train; 0: not given
   int64_t micro_batch = 0;      // sequences in one forward and backward pass
   int64_t sequence = 0;         // tokens in a sequence, at most model.context; resolved: never 0
   int64_t tokens_per_step = 0;  // a multiple of micro_batch * sequence; resolved: never 0
@@ -37,6 +39,10 @@ struct Train {
   double clip = 0;        // largest global gradient norm; 0: no clipping
   std::string precision;  // "f32"
   int64_t max_skipped = 0;  // non-finite steps in a row that are borne; 0: any number
+  double skip_loss_z = 0;   // standard deviations above the mean that make an outlier; 0: none is
+  double skip_norm_z = 0;   // the same for the gradient norm
+  int64_t skip_window = 0;  // steps that mean and deviation are over
+  std::string overfit_one_batch;  // "on" | "off"
   bool operator==(const Train&) const = default;
 };
 

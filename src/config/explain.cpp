@@ -62,7 +62,9 @@ std::string explain(const std::string& prefix) {
     out += wrapped(
         "\"extends\": \"base.json\" - takes every key that it does not set from that file (a path relative "
         "to its own).");
-    out += wrapped("\"notes\": text, or a list of texts, for the reader; at the top or inside a section.");
+    out += wrapped("\"notes\": text, or an object of texts, for the reader; at the top or inside a section.");
+    out += "On the command line\n";
+    out += wrapped("--set optimizer.lr=0.002 - overrides one key of the file, and may be repeated; the last one wins.");
   }
   return out;
 }

@@ -33,13 +33,15 @@ struct Document {
   std::string at(Position p) const { return fmt::format("{}:{}:{}", name.string(), p.line, p.column); }
 };
 
+void check_size(uintmax_t bytes, const fs::path& name) {
+  if (bytes <= kLargestFile) return;
+  refuse(name.string(), fmt::format("this file has {} bytes, a config at most {}", bytes, kLargestFile),
+         "is it another file?");
+}
+
 Document read_document(const std::string& text, const fs::path& name) {
   Document document{name, {}, {}};
-  if (text.size() > kLargestFile) {
-    refuse(name.string(),
-           fmt::format("this file has {} bytes, a config at most {}", text.size(), kLargestFile),
-           "is it another file?");
-  }
+  check_size(text.size(), name);
   try {
     document.positions = scan(text);
   } catch (const SyntaxError& e) {
@@ -61,17 +63,20 @@ std::string read_config_file(const fs::path& path) {
     throw Error(ExitCode::usage, fmt::format("{} is a folder, not a config", path.string()),
                 "name a .json file in it");
   }
-  if (const auto size = fs::file_size(path, ignored); !ignored && size > kLargestFile) {
-    throw Error(
-        ExitCode::usage,
-        fmt::format("{}: this file has {} bytes, a config at most {}", path.string(), size, kLargestFile),
-        "is it another file?");
-  }
+  if (const auto size = fs::file_size(path, ignored); !ignored) check_size(size, path);
+  std::string text;
   try {
-    return read_file(path);
+    read_pieces(path, [&](std::string_view piece) {
+      text += piece;
+      if (text.size() <= kLargestFile) return;
+      // A device or a pipe, which may have no end.
+      refuse(path.string(), fmt::format("there is no end of it within the {} bytes of a config", kLargestFile),
+             "is it another file?");
+    });
   } catch (const Error& e) {
     throw Error(ExitCode::usage, e.what(), e.hint());
   }
+  return text;
 }
 
 // The keys of an object in the order of the file, so that the first mistake is reported first.
@@ -154,25 +159,25 @@ std::string identity(const fs::path& path) {
 }
 
 // `last` and all that it extends, the most basic first.
-std::vector<Document> read_chain(Document last) {
+std::vector<Document> read_chain(Document last, const Files& files) {
   std::vector<Document> chain;
   std::vector<std::string> names, identities;
   for (Document next = std::move(last);;) {
     names.push_back(next.name.string());
-    identities.push_back(identity(next.name));
+    identities.push_back(files.identity(next.name));
     const fs::path base = base_of(next);
     chain.push_back(std::move(next));
     if (base.empty()) break;
     const Document& from = chain.back();
     const std::string where = from.at(from.positions.find("/extends")->value);
-    if (std::find(identities.begin(), identities.end(), identity(base)) != identities.end()) {
+    if (std::find(identities.begin(), identities.end(), files.identity(base)) != identities.end()) {
       names.push_back(base.string());
       refuse(where, fmt::format("extends: a circle: {}", fmt::join(names, " -> ")),
              "a chain of files must end at one without \"extends\"");
     }
     std::string text;
     try {
-      text = read_config_file(base);
+      text = files.read(base);
     } catch (const Error& e) {
       refuse(where, fmt::format("extends: {}", e.what()),
              "\"extends\" is a path, relative to the file it stands in");
@@ -225,16 +230,25 @@ void apply_override(Assignment& assignment, const std::string& text) {
 
 }  // namespace
 
-Config parse(const std::string& text, const fs::path& name, const std::vector<std::string>& overrides) {
+Files files_on_disk() {
+  return {.read = read_config_file, .identity = identity};
+}
+
+Config parse(const std::string& text, const fs::path& name, const std::vector<std::string>& overrides,
+             const Files& files) {
   Assignment assignment;
-  for (const Document& document : read_chain(read_document(text, name))) apply(assignment, document);
+  for (const Document& document : read_chain(read_document(text, name), files)) apply(assignment, document);
   for (const std::string& text_of_override : overrides) apply_override(assignment, text_of_override);
   resolve(assignment, name.string());
   return assignment.config;
 }
 
 Optimizer load_optimizer(const fs::path& path, const std::vector<std::string>& overrides) {
-  const Document document = read_document(read_config_file(path), path);
+  return parse_optimizer(read_config_file(path), path, overrides);
+}
+
+Optimizer parse_optimizer(const std::string& text, const fs::path& name, const std::vector<std::string>& overrides) {
+  const Document document = read_document(text, name);
   Assignment assignment;
   for (const auto* entry : in_order(document.positions)) {
     const auto& [leaf, place] = *entry;
@@ -246,8 +260,8 @@ Optimizer load_optimizer(const fs::path& path, const std::vector<std::string>& o
     }
     assignment.assign(*key, document.root.at(leaf), document.at(place.value));
   }
-  for (const std::string& text : overrides) apply_override(assignment, text);
-  resolve_optimizer(assignment, path.string());
+  for (const std::string& text_of_override : overrides) apply_override(assignment, text_of_override);
+  resolve_optimizer(assignment, name.string());
   return assignment.config.optimizer;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,12 +18,21 @@ namespace kiln::config {
 // override), the key, what is wrong, and a hint: the nearest known key, the range, the choices.
 Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
 
+// Where the files that are extended come from. `read` gives a file's text or throws Error; `identity` is the same for
+// every way to write the path of one file.
+struct Files {
+  std::function<std::string(const std::filesystem::path&)> read, identity;
+};
+Files files_on_disk();
+
 // From text instead of a file; `name` stands for the file in messages and its folder resolves "extends".
 Config parse(const std::string& text, const std::filesystem::path& name,
-             const std::vector<std::string>& overrides = {});
+             const std::vector<std::string>& overrides = {}, const Files& files = files_on_disk());
 
 // A file that holds the keys of "optimizer" alone, as the object that stands under that name in a config.
 Optimizer load_optimizer(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
+Optimizer parse_optimizer(const std::string& text, const std::filesystem::path& name,
+                          const std::vector<std::string>& overrides = {});
 
 // Every key with its value, as JSON that load() accepts and resolves to the same Config.
 std::string to_json(const Config& config);
@@ -30,5 +40,8 @@ std::string to_json(const Config& config);
 // The schema as text for people: every key (or those that start with `prefix`) with default, unit, range,
 // sentence. Throws Error(ExitCode::usage) when no key starts with it.
 std::string explain(const std::string& prefix = {});
+
+// The same for every key as a page of Markdown: docs/config.md is this text.
+std::string markdown();
 
 }  // namespace kiln::config

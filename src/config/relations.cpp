@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -20,6 +21,10 @@ constexpr int64_t kMostMicroBatchTokens = int64_t{1} << 26;
 
 constexpr int64_t kByteVocab = 257, kGpt2Vocab = 50257;  // with end-of-text
 
+double most_steps() {
+  return find_key("train.steps")->range.max;
+}
+
 class Relations {
  public:
   Relations(Assignment& assignment, const std::string& name)
@@ -31,10 +36,30 @@ class Relations {
     check_required();
     check_model();
     check_batch();
+    check_length();
     check_optimizer();
-    check_schedule();
+    if (config_.train.steps > 0) check_schedule(config_.train.steps);
     check_text();
     if (config_.output.dir.empty()) config_.output.dir = default_folder();
+  }
+
+  void check_schedule(int64_t steps) const {
+    const Schedule& s = config_.schedule;
+    if (s.warmup > steps) {
+      broken({"schedule.warmup", "train.steps", "train.tokens"},
+             fmt::format("schedule.warmup = {} is more than train.steps = {}", s.warmup, steps),
+             "lower the warm-up, or train longer");
+    }
+    const auto decay = static_cast<int64_t>(std::ceil(s.decay_fraction * static_cast<double>(steps)));
+    if (s.kind == "wsd" && s.warmup + decay > steps) {
+      broken(
+          {"schedule.decay_fraction", "schedule.warmup", "train.steps", "train.tokens", "schedule.kind"},
+          fmt::format(
+              "schedule.warmup = {} and schedule.decay_fraction = {} of train.steps = {} overlap: {} + {} = "
+              "{} steps",
+              s.warmup, number_text(s.decay_fraction), steps, s.warmup, decay, s.warmup + decay),
+          "lower one of the two, or train longer");
+    }
   }
 
  private:
@@ -48,13 +73,48 @@ class Relations {
   void check_required() const {
     std::vector<std::string> missing;
     for (const Key& key : schema()) {
-      if (key.is_required() && !assignment_.was_given(key.name)) missing.push_back(key.name);
+      const bool is_missing =
+          key.name == "train.steps" ? has_no_length() : key.is_required() && !assignment_.was_given(key.name);
+      if (is_missing) missing.push_back(key.name);
     }
     if (missing.empty()) return;
     refuse(name_,
            fmt::format("{} {} missing and {} no default", fmt::join(missing, ", "),
                        missing.size() == 1 ? "is" : "are", missing.size() == 1 ? "has" : "have"),
            "start from a preset: \"extends\": \"gpt2-mini/base.json\" (a path to it from this file)");
+  }
+
+  bool has_no_length() const {
+    const Train& t = config_.train;
+    return t.steps == 0 && t.tokens == 0 && t.epochs == 0;
+  }
+
+  // One of train.steps, train.tokens and train.epochs decides how long the run is. A resolved config has the steps that
+  // its train.tokens take, so both may be there if they agree.
+  void check_length() {
+    Train& t = config_.train;
+    if (t.epochs > 0 && (t.steps > 0 || t.tokens > 0)) {
+      const char* other = t.steps > 0 ? "train.steps" : "train.tokens";
+      broken({"train.epochs", other},
+             fmt::format("train.epochs = {} and {} = {} both say how long the run is", number_text(t.epochs),
+                         other, t.steps > 0 ? t.steps : t.tokens),
+             fmt::format("leave one of them out; --set {}=0 takes back what a preset says", other));
+    }
+    if (t.tokens == 0) return;
+    const int64_t steps = (t.tokens + t.tokens_per_step - 1) / t.tokens_per_step;
+    if (t.steps > 0 && t.steps != steps) {
+      broken({"train.tokens", "train.steps"},
+             fmt::format("train.tokens = {} are {} steps of {} tokens, but train.steps = {}", t.tokens, steps,
+                         t.tokens_per_step, t.steps),
+             "leave one of them out; --set train.steps=0 takes back what a preset says");
+    }
+    if (static_cast<double>(steps) > most_steps()) {
+      broken({"train.tokens", "train.tokens_per_step"},
+             fmt::format("train.tokens = {} are {} steps, more than {}", t.tokens, steps,
+                         number_text(most_steps())),
+             "raise train.tokens_per_step");
+    }
+    t.steps = steps;
   }
 
   void check_model() {
@@ -159,26 +219,6 @@ class Relations {
     }
   }
 
-  void check_schedule() const {
-    const Schedule& s = config_.schedule;
-    const int64_t steps = config_.train.steps;
-    if (s.warmup > steps) {
-      broken({"schedule.warmup", "train.steps"},
-             fmt::format("schedule.warmup = {} is more than train.steps = {}", s.warmup, steps),
-             "lower the warm-up, or train longer");
-    }
-    const auto decay = static_cast<int64_t>(std::ceil(s.decay_fraction * static_cast<double>(steps)));
-    if (s.kind == "wsd" && s.warmup + decay > steps) {
-      broken(
-          {"schedule.decay_fraction", "schedule.warmup", "train.steps", "schedule.kind"},
-          fmt::format(
-              "schedule.warmup = {} and schedule.decay_fraction = {} of train.steps = {} overlap: {} + {} = "
-              "{} steps",
-              s.warmup, number_text(s.decay_fraction), steps, s.warmup, decay, s.warmup + decay),
-          "lower one of the two, or train longer");
-    }
-  }
-
   void check_text() const {
     const Sampling& s = config_.sampling;
     if (s.top_k > config_.model.vocab) {
@@ -224,6 +264,25 @@ class Relations {
 
 void resolve(Assignment& assignment, const std::string& name) {
   Relations(assignment, name).run();
+}
+
+int64_t steps_of(const Config& config, int64_t sequences) {
+  const Train& t = config.train;
+  if (t.steps > 0) return t.steps;
+  const std::string name = "train.epochs";
+  const double wanted = std::max(1.0, std::round(t.epochs * static_cast<double>(sequences)));
+  const double steps =
+      std::ceil(wanted / (static_cast<double>(t.tokens_per_step) / static_cast<double>(t.sequence)));
+  if (steps > most_steps()) {
+    refuse(name,
+           fmt::format("{} of {} sequences are {} steps, more than {}", number_text(t.epochs), sequences,
+                       number_text(steps), number_text(most_steps())),
+           "lower train.epochs, or raise train.tokens_per_step");
+  }
+  Assignment assignment;
+  assignment.config = config;
+  Relations(assignment, name).check_schedule(static_cast<int64_t>(steps));
+  return static_cast<int64_t>(steps);
 }
 
 void resolve_optimizer(Assignment& assignment, const std::string& name) {

@@ -19,6 +19,7 @@ Slot at(Config& config) {
 constexpr int64_t kSafeInteger = 9'007'199'254'740'991;  // 2^53 - 1: what every JSON reader holds exactly
 constexpr int64_t kMostSteps = 100'000'000;              // times kMostStepTokens: still an int64
 constexpr int64_t kMostStepTokens = int64_t{1} << 36;
+constexpr int64_t kMostTokens = 100'000'000'000'000;
 constexpr int64_t kMostVocab = int64_t{1} << 20;
 constexpr int64_t kMostSequence = int64_t{1} << 20;
 
@@ -53,6 +54,10 @@ Key choice(const char* name, SlotOf slot, const std::optional<std::string>& fall
            std::vector<std::string> choices, const char* sentence, const char* aliases,
            const char* why_not_more = "") {
   return {name, slot, fallback_of(fallback), "name", {}, std::move(choices), sentence, aliases, why_not_more, ""};
+}
+
+Key toggle(const char* name, SlotOf slot, const char* fallback, const char* sentence, const char* aliases) {
+  return choice(name, slot, fallback, {"on", "off"}, sentence, aliases);
 }
 
 Key text(const char* name, SlotOf slot, Default fallback, const char* unit, const char* sentence,
@@ -112,9 +117,18 @@ std::vector<Key> make_schema() {
            "file.",
            "tokenizer_name encoding tokenizer_path vocab_file"),
 
-      integer("train.steps", at<&Config::train, &Train::steps>, kRequired, "steps", 1, kMostSteps,
-              "Optimizer steps of the whole run.",
+      integer("train.steps", at<&Config::train, &Train::steps>, 0, "steps", 0, kMostSteps,
+              "Optimizer steps of the whole run; 0: as many as train.tokens or train.epochs take.",
               "max_steps num_steps n_steps iterations num_iterations max_iters train_steps total_steps"),
+      integer("train.tokens", at<&Config::train, &Train::tokens>, 0, "tokens", 0, kMostTokens,
+              "In place of train.steps: tokens to train on; the last step is a whole one, so at most "
+              "train.tokens_per_step - 1 more are; 0: not given.",
+              "max_tokens total_tokens num_tokens train_tokens"),
+      number("train.epochs", at<&Config::train, &Train::epochs>, 0, "passes", {0, 1e6},
+             "In place of train.steps: passes over the sequences of data.train, fractions allowed. Each pass has every "
+             "sequence once; a last step that would be ragged is filled up with the first sequences of the next "
+             "pass. 0: not given.",
+             "num_epochs max_epochs num_train_epochs n_epochs"),
       integer("train.micro_batch", at<&Config::train, &Train::micro_batch>, 8, "sequences", 1, 65536,
               "Sequences in one forward and backward pass; memory grows with it.",
               "batch_size batch micro_batch_size device_batch_size per_device_train_batch_size mini_batch"),
@@ -140,6 +154,22 @@ std::vector<Key> make_schema() {
               "A step whose gradient is not finite changes nothing; after this many in a row the run ends as "
               "diverged; 0: never.",
               "max_nan nan_patience skip_nan_limit"),
+      number("train.skip_loss_z", at<&Config::train, &Train::skip_loss_z>, 0, "deviations", {0, 1e6},
+             "A step whose loss lies more than this many standard deviations above the mean of the last "
+             "train.skip_window ones changes nothing; 0: none is skipped.",
+             "loss_z skip_loss loss_spike skip_update_lossz loss_z_threshold"),
+      number("train.skip_norm_z", at<&Config::train, &Train::skip_norm_z>, 0, "deviations", {0, 1e6},
+             "The same for the gradient norm before clipping.",
+             "norm_z skip_grad_norm_z grad_norm_z skip_gradient_z skip_update_gradz grad_z_threshold"),
+      integer("train.skip_window", at<&Config::train, &Train::skip_window>, 128, "steps", 2, 10'000,
+              "Steps whose mean and deviation decide; until so many were taken, and for steps without a finite gradient, "
+              "nothing is judged. An outlier enters as the bound that it broke, so that a lasting change passes in the "
+              "end.",
+              "skip_update_window outlier_window loss_window"),
+      toggle("train.overfit_one_batch", at<&Config::train, &Train::overfit_one_batch>, "off",
+             "Train on the sequences of the first step at every step, as a check of model and optimizer: the loss must "
+             "fall to nearly 0.",
+             "overfit overfit_batches overfit_single_batch"),
       choice("train.precision", at<&Config::train, &Train::precision>, "f32", {"f32"},
              "Number format of activations and weights.", "dtype mixed_precision",
              "this version computes in f32 only"),
@@ -352,6 +382,10 @@ bool Key::must_not_be_empty() const {
 bool Key::is_text() const {
   Config config;
   return std::holds_alternative<std::string*>(slot(config));
+}
+
+bool Key::is_switch() const {
+  return choices == std::vector<std::string>{"on", "off"};
 }
 
 bool Key::is_integer() const {

@@ -45,6 +45,7 @@ struct Key {
   bool is_required() const { return std::holds_alternative<Required>(fallback); }
   bool must_not_be_empty() const;  // of text
   bool is_text() const;
+  bool is_switch() const;  // choices "on" and "off", also written true and false
   bool is_integer() const;
 };
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -18,13 +19,8 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const char* what, const fs::path& path) {
   const int code = errno;
-  std::string hint;
-  if (code == ENOSPC || code == EDQUOT) hint = "free some space on that disk, or write to another one";
-  if (code == EIO) hint = "the disk reports an error: look at the system's log, and write to another disk";
-  if (code == EACCES || code == EROFS) hint = "check the permissions of the file and of its folder";
-  if (code == ENOENT) hint = "check the spelling; relative paths start at the current directory";
   throw Error(ExitCode::data, fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(code)),
-              hint);
+              file_error_hint(code));
 }
 
 // Closes on every way out.
@@ -39,6 +35,32 @@ struct Descriptor {
 };
 
 }  // namespace
+
+std::string file_error_hint(int code) {
+  switch (code) {
+    case ENOSPC:
+    case EDQUOT: return "free some space on that disk, or write to another one";
+    case EFBIG: return "raise the limit on file sizes (ulimit -f), or write to another file system";
+    case EIO: return "the disk reports an error: look at the system's log, and write to another disk";
+    case EACCES:
+    case EPERM:
+    case EROFS: return "check the permissions of the file and of its folder";
+    case ENOENT: return "check the spelling; relative paths start at the current directory";
+    default: return "";
+  }
+}
+
+bool write_all(int descriptor, const void* data, size_t bytes) {
+  const char* p = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(descriptor, p, std::min(bytes, size_t{1} << 30));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    p += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return true;
+}
 
 void read_pieces(const fs::path& path, FunctionRef<void(std::string_view)> visit) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -64,12 +86,7 @@ namespace {
 void write_and_sync(const fs::path& path, std::string_view content) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (file.fd < 0) fail("create", path);
-  while (!content.empty()) {
-    const ssize_t n = ::write(file.fd, content.data(), content.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("write", path);
-    content.remove_prefix(static_cast<size_t>(n));
-  }
+  if (!write_all(file.fd, content.data(), content.size())) fail("write", path);
   if (::fsync(file.fd) != 0) fail("sync", path);
 }
 

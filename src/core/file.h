@@ -22,6 +22,12 @@ void read_pieces(const std::filesystem::path& path, FunctionRef<void(std::string
 // nothing else is left.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+// Writes all of it to the descriptor, however often write() has to be called; false on failure, with errno.
+bool write_all(int descriptor, const void* data, size_t bytes);
+
+// What a person can do about an errno of file operations; empty where the reason says it all.
+std::string file_error_hint(int code);
+
 void sync_file(const std::filesystem::path& path);
 void sync_directory(const std::filesystem::path& path);
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "src/core/error.h"
+#include "src/core/file.h"
 
 namespace kiln {
 namespace {
@@ -191,24 +192,14 @@ class Output {
   void flush() { write(buffer_, std::exchange(used_, 0)); }
 
   void write(const void* data, uint64_t bytes) {
-    const char* p = static_cast<const char*>(data);
-    while (bytes > 0) {
-      const ssize_t n = ::write(fd_, p, std::min<uint64_t>(bytes, 1 << 30));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail("write");
-      p += n;
-      bytes -= static_cast<uint64_t>(n);
-    }
+    if (!write_all(fd_, data, bytes)) fail("write");
   }
 
   [[noreturn]] void fail(const char* what) const {
     const int code = errno;
-    std::string hint = "check the folder and its permissions";
-    if (code == ENOSPC || code == EDQUOT) hint = "free some space on that disk, or write to another one";
-    if (code == EFBIG) hint = "raise the limit on file sizes (ulimit -f), or write to another file system";
-    if (code == EIO) hint = "the disk reports an error: write to another one";
     throw Error(ExitCode::data,
-                fmt::format("{}: cannot {} the file: {}", path_.string(), what, std::strerror(code)), hint);
+                fmt::format("{}: cannot {} the file: {}", path_.string(), what, std::strerror(code)),
+                file_error_hint(code));
   }
 
   fs::path path_;

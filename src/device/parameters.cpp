@@ -1,8 +1,24 @@
 #include "src/device/parameters.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "src/core/error.h"
 
 namespace kiln {
+
+std::string layerless(const std::string& name) {
+  std::string result;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    const bool number = !part.empty() && std::all_of(part.begin(), part.end(),
+                                                     [](unsigned char c) { return std::isdigit(c); });
+    result += (begin ? "." : "") + (number ? "*" : part);
+    begin = end + 1;
+  }
+  return result;
+}
 
 std::string_view name_of(ParameterKind kind) {
   switch (kind) {

@@ -39,6 +39,10 @@ struct Parameter {
   int64_t elements() const { return element_count(shape); }
 };
 
+// The name with its numbers replaced, "h.3.attn.qkv.weight" -> "h.*.attn.qkv.weight": layers look alike, so one row
+// of a listing stands for all of them.
+std::string layerless(const std::string& name);
+
 class ParameterTable {
  public:
   // The returned index stays valid; references do not survive further additions.

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "src/core/error.h"
+#include "src/device/memory.h"
 
 namespace kiln {
 namespace {
@@ -81,12 +82,11 @@ Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) {
   const Plan::Layout layout = plan.layout();
   const auto& entries = plan.entries();
   pointers_.resize(entries.size(), nullptr);
+  require_memory(layout);
   const bool allocated = mode == ArenaMode::slab ? allocate_slab(plan, layout) : allocate_each(plan);
   if (allocated) return;
   release();
-  throw Error(ExitCode::failure,
-              fmt::format("out of memory: the plan of this run needs\n{}", describe(layout)),
-              "lower train.micro_batch (activations) or the size of the model (everything else)");
+  throw OutOfMemory(layout, "the system refuses it");
 }
 
 // One mapping: it starts as zeros, and pages that are never touched cost nothing.

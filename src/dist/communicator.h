@@ -15,7 +15,6 @@ class Communicator {
   // Sums over ranks, in place, in rank order (the result is the same on every rank, bit for bit).
   virtual void sum(float* data, int64_t n) = 0;
   virtual void sum(double* data, int64_t n) = 0;
-  virtual void broadcast(void* data, int64_t bytes, int root) = 0;
 
   // True on every rank if it is true on any: all ranks skip a step with non-finite gradients together.
   virtual bool any(bool flag) = 0;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,6 +13,7 @@
 #include "src/core/file.h"
 #include "src/core/safetensors.h"
 #include "src/train/checkpoint_folders.h"
+#include "src/train/run_folder.h"
 
 namespace kiln::train {
 namespace {
@@ -22,6 +24,8 @@ using nlohmann::json;
 constexpr int64_t kVersion = 2;
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kSeal = "xxh3";
+constexpr const char* kLosses = "guard_losses";  // absent: empty
+constexpr const char* kGradientNorms = "guard_gradient_norms";
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 
@@ -71,6 +75,8 @@ void write_manifest(const fs::path& folder, const CheckpointState& state) {
                    {"data", state.data},
                    {"config", state.config_json},
                    {"files", files}};
+  if (!state.losses.empty()) manifest[kLosses] = state.losses;
+  if (!state.gradient_norms.empty()) manifest[kGradientNorms] = state.gradient_norms;
   manifest[kSeal] = seal(manifest);
   write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
 }
@@ -81,6 +87,15 @@ struct Target {
   Shape shape;
   float* data;
 };
+
+std::vector<Target> targets_of(const ParameterTable& parameters) {
+  std::vector<Target> weights;
+  for (const Parameter& p : parameters.all()) {
+    require(p.dtype == DType::f32, "checkpoints are loaded into fp32 weights only");
+    weights.push_back({&p.name, p.shape, p.master});
+  }
+  return weights;
+}
 
 // Both sides must name the same tensors of the same shapes.
 void check(const SafetensorsFile& file, const std::vector<Target>& targets) {
@@ -112,8 +127,12 @@ void copy(const SafetensorsFile& file, const std::vector<Target>& targets) {
   }
 }
 
-// A manifest that is whole, and files of the sizes it says.
-json checked_manifest(const fs::path& folder) {
+bool is_wanted(std::string_view file, CheckpointPart part) {
+  return part == CheckpointPart::everything || file == kModel;
+}
+
+// A manifest that is whole; the files that it names are not looked at.
+json sealed_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifest;
   const auto fail = [&](const std::string& what) {
     throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
@@ -137,6 +156,14 @@ json checked_manifest(const fs::path& folder) {
   }
   for (const char* key : {"step", "optimizer_t", "samples"}) whole_number(manifest, key);
   for (const char* key : {"data", "config"}) text(manifest, key);
+  for (const char* key : {kLosses, kGradientNorms}) {
+    const auto values = manifest.find(key);
+    const auto is_number = [](const json& x) { return x.is_number(); };
+    if (values == manifest.end()) continue;
+    if (!values->is_array() || !std::all_of(values->begin(), values->end(), is_number)) {
+      fail(fmt::format("\"{}\" is not an array of numbers", key));
+    }
+  }
   if (text(manifest, kSeal) != seal(manifest))
     fail("its checksum does not match its content: the file is damaged");
   const auto files = manifest.find("files");
@@ -146,13 +173,23 @@ json checked_manifest(const fs::path& folder) {
     if (entry == files->end() || !entry->is_object())
       fail(fmt::format("\"files\" does not hold \"{}\"", name));
     text(*entry, "xxh3");
-    const int64_t expected = whole_number(*entry, "bytes"), bytes = file_bytes(folder / name);
-    if (bytes != expected) {
-      throw Error(
-          ExitCode::data,
-          fmt::format("{}: has {} bytes, the manifest says {}", (folder / name).string(), bytes, expected),
-          kOtherHint);
-    }
+    whole_number(*entry, "bytes");
+  }
+  return manifest;
+}
+
+CheckpointFile entry_of(const json& manifest, const char* name) {
+  const json& entry = manifest["files"][name];
+  return {name, entry["bytes"].get<int64_t>(), entry["xxh3"].get<std::string>()};
+}
+
+// A manifest that is whole, and the wanted files of the sizes it says; with `content` of its checksums, too.
+json checked_manifest(const fs::path& folder, CheckpointPart part, bool content) {
+  json manifest = sealed_manifest(folder);
+  for (const char* name : {kModel, kOptimizer}) {
+    if (!is_wanted(name, part)) continue;
+    const std::string problem = file_problem(folder, entry_of(manifest, name), content);
+    if (!problem.empty()) throw Error(ExitCode::data, problem, kOtherHint);
   }
   return manifest;
 }
@@ -162,7 +199,9 @@ CheckpointState state_of(const json& manifest) {
           .optimizer_t = manifest["optimizer_t"].get<int64_t>(),
           .samples = manifest["samples"].get<int64_t>(),
           .data = manifest["data"].get<std::string>(),
-          .config_json = manifest["config"].get<std::string>()};
+          .config_json = manifest["config"].get<std::string>(),
+          .losses = manifest.value(kLosses, std::vector<double>()),
+          .gradient_norms = manifest.value(kGradientNorms, std::vector<double>())};
 }
 
 }  // namespace
@@ -197,33 +236,67 @@ fs::path save_checkpoint(const fs::path& run, const CheckpointState& state, cons
   return final;
 }
 
-CheckpointState read_manifest(const fs::path& folder) {
-  return state_of(checked_manifest(folder));
+bool is_checkpoint(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
+    throw Error(
+        ExitCode::data,
+        fmt::format("{} is {}", path.string(), fs::exists(path, ignored) ? "not a folder" : "not there"),
+        "give the folder of a run (output.dir) or one below its checkpoints/");
+  }
+  const std::string name =
+      fs::path(path / "").parent_path().filename().string();  // without a slash at the end
+  if (fs::exists(path / kManifest, ignored) || name.starts_with(kStep) ||
+      name.starts_with(std::string(kReplaced) + std::string(kStep))) {
+    return true;
+  }
+  if (RunFolder::holds_run(path) || fs::exists(path / "config.json", ignored)) return false;
+  throw Error(ExitCode::data, fmt::format("{} holds neither a run nor a checkpoint", path.string()),
+              "a run has metrics.jsonl, a checkpoint manifest.json; kiln data inspect shows token shards");
 }
 
-CheckpointState verify_checkpoint(const fs::path& folder) {
-  const json manifest = checked_manifest(folder);
-  for (const char* name : {kModel, kOptimizer}) {
-    const auto expected = manifest["files"][name]["xxh3"].get<std::string>(),
-               found = file_checksum(folder / name);
-    if (found != expected) {
-      throw Error(ExitCode::data,
-                  fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged",
-                              (folder / name).string(), found, expected),
-                  kOtherHint);
+std::string file_problem(const fs::path& folder, const CheckpointFile& file, bool content) {
+  const fs::path path = folder / file.name;
+  try {
+    if (const int64_t bytes = file_bytes(path); bytes != file.bytes) {
+      return fmt::format("{}: has {} bytes, the manifest says {}", path.string(), bytes, file.bytes);
     }
+    if (!content) return {};
+    if (const std::string found = file_checksum(path); found != file.checksum) {
+      return fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged", path.string(), found,
+                         file.checksum);
+    }
+  } catch (const Error& e) {
+    return e.what();
   }
-  return state_of(manifest);
+  return {};
+}
+
+CheckpointState read_manifest(const fs::path& folder, CheckpointPart part) {
+  return state_of(checked_manifest(folder, part, /*content=*/false));
+}
+
+CheckpointState read_manifest_alone(const fs::path& folder) {
+  return state_of(sealed_manifest(folder));
+}
+
+std::vector<CheckpointFile> manifest_files(const fs::path& folder) {
+  const json manifest = sealed_manifest(folder);
+  return {entry_of(manifest, kModel), entry_of(manifest, kOptimizer)};
+}
+
+CheckpointState verify_checkpoint(const fs::path& folder, CheckpointPart part) {
+  return state_of(checked_manifest(folder, part, /*content=*/true));
 }
 
 bool has_checkpoints(const fs::path& run) {
   return !candidates(run).empty();
 }
 
-std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& warn) {
+std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& warn, CheckpointPart part) {
   for (const Candidate& c : candidates(run)) {
     try {
-      const CheckpointState state = verify_checkpoint(c.path);
+      const CheckpointState state = verify_checkpoint(c.path, part);
       if (state.step == c.step) return c.path;
       warn(fmt::format("passing over a broken checkpoint: {} holds step {}", c.path.string(), state.step));
     } catch (const Error& e) {
@@ -237,17 +310,24 @@ CheckpointState load_checkpoint(const fs::path& folder, ParameterTable& paramete
                                 optim::OptimizerSet& optimizers) {
   CheckpointState state = verify_checkpoint(folder);
   const SafetensorsFile model(folder / kModel), optimizer(folder / kOptimizer);
-  std::vector<Target> weights, states;
-  for (const Parameter& p : parameters.all()) {
-    require(p.dtype == DType::f32, "checkpoints are loaded into fp32 weights only");
-    weights.push_back({&p.name, p.shape, p.master});
-  }
+  const std::vector<Target> weights = targets_of(parameters);
+  std::vector<Target> states;
   for (const optim::StateTensor& s : optimizers.state_tensors())
     states.push_back({&s.name, {s.rows, s.cols}, s.data});
   check(model, weights);
   check(optimizer, states);
   copy(model, weights);
   copy(optimizer, states);
+  parameters.bump_versions();
+  return state;
+}
+
+CheckpointState load_weights(const fs::path& folder, ParameterTable& parameters) {
+  CheckpointState state = verify_checkpoint(folder, CheckpointPart::weights);
+  const SafetensorsFile model(folder / kModel);
+  const std::vector<Target> weights = targets_of(parameters);
+  check(model, weights);
+  copy(model, weights);
   parameters.bump_versions();
   return state;
 }

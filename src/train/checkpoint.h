@@ -15,6 +15,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "optim/optimizer_set.h"
 #include "src/core/log.h"
@@ -30,10 +31,11 @@ struct CheckpointState {
   int64_t samples = 0;      // sequences drawn from the sampler
   std::string data;         // fingerprint of the training tokens
   std::string config_json;  // the resolved config
+  std::vector<double> losses = {}, gradient_norms = {};  // of the guards (guards.h)
 };
 
 // Writes a checkpoint and returns its folder; first it removes what an earlier crash left. Tensors go from
-// their memory to the file: no allocation exceeds 64 KiB (as long as the config's text does not). After an
+// their memory to the file: no allocation exceeds 64 KiB (as long as the config's text and the guards' windows do not). After an
 // error the older checkpoints are there as before, and the space that the new one took is free again.
 std::filesystem::path save_checkpoint(const std::filesystem::path& run, const CheckpointState& state,
                                       const ParameterTable& parameters,
@@ -41,11 +43,20 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& run, const Ch
 
 using Warn = std::function<void(const std::string&)>;
 
+// What of a checkpoint is wanted, and so has to be there and intact besides the manifest: a model that is
+// only used needs no optimizer state.
+enum class CheckpointPart { everything, weights };
+
 // The newest intact checkpoint; none if there is none. A folder whose manifest is missing or broken, or whose
 // files are missing, of another size or of another checksum, is passed over with a warning that says why.
 // Changes nothing on disk.
 std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& run,
-                                                            const Warn& warn = log_warning);
+                                                            const Warn& warn = log_warning,
+                                                            CheckpointPart part = CheckpointPart::everything);
+
+// Whether `path` looks like a checkpoint (a manifest, or the name of one) rather than a run. Throws
+// Error(ExitCode::data) when it is neither.
+bool is_checkpoint(const std::filesystem::path& path);
 
 // Whether the run has any folder with a checkpoint's name, intact or not.
 bool has_checkpoints(const std::filesystem::path& run);
@@ -56,11 +67,34 @@ bool has_checkpoints(const std::filesystem::path& run);
 CheckpointState load_checkpoint(const std::filesystem::path& folder, ParameterTable& parameters,
                                 optim::OptimizerSet& optimizers);
 
+// The weights alone, into parameters that are bound, checked likewise.
+CheckpointState load_weights(const std::filesystem::path& folder, ParameterTable& parameters);
+
 // Only the manifest, checked against its own checksum and the sizes of the files.
-CheckpointState read_manifest(const std::filesystem::path& folder);
+CheckpointState read_manifest(const std::filesystem::path& folder,
+                              CheckpointPart part = CheckpointPart::everything);
+
+// The same, without a look at the files.
+CheckpointState read_manifest_alone(const std::filesystem::path& folder);
+
+// A file of a checkpoint as its manifest describes it.
+struct CheckpointFile {
+  std::string name;
+  int64_t bytes;
+  std::string checksum;  // checksum.h
+};
+
+// What the manifest says of the files, checked against its own checksum; the files themselves may be missing or other.
+// The model's weights come first, then the optimizer's state.
+std::vector<CheckpointFile> manifest_files(const std::filesystem::path& folder);
+
+// Why a file of the folder is not what its entry says, "" if it is: that it is missing or has another size; with
+// `content` its checksum is compared too, which reads all of it.
+std::string file_problem(const std::filesystem::path& folder, const CheckpointFile& file, bool content);
 
 // Reads every byte and compares the checksums as well.
-CheckpointState verify_checkpoint(const std::filesystem::path& folder);
+CheckpointState verify_checkpoint(const std::filesystem::path& folder,
+                                  CheckpointPart part = CheckpointPart::everything);
 
 // Removes all checkpoints older than the newest `keep` (>= 1) complete ones, except those of steps that are
 // multiples of `keep_every` (0: no exceptions). What cannot be removed stays, with a warning that says why.

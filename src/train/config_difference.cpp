@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "src/config/load.h"
+#include "src/config/schema.h"
+
 namespace kiln::train {
 namespace {
 
@@ -29,10 +32,12 @@ std::string dotted(std::string pointer) {
 
 std::vector<std::string> meaningful_differences(const std::string& old_json, const std::string& new_json) {
   const json before = json::parse(old_json).flatten(), after = json::parse(new_json).flatten();
+  // A key that the old program did not know had its default's effect.
+  static const json usual = json::parse(config::to_json(config::defaults())).flatten();
   std::vector<std::string> differences;
   for (const auto& [key, value] : after.items()) {
     if (is_free(key)) continue;
-    const json old_value = before.contains(key) ? before[key] : json("(absent)");
+    const json old_value = before.contains(key) ? before[key] : usual.value(key, json("(absent)"));
     if (old_value != value)
       differences.push_back(fmt::format("{}: {} -> {}", dotted(key), old_value.dump(), value.dump()));
   }

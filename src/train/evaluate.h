@@ -1,6 +1,7 @@
-// Validation loss: the same windows each time, forward only.
+// The loss on a set of tokens: the same windows each time, forward only.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "data/dataset.h"
@@ -14,9 +15,17 @@ struct Evaluation {
   int64_t tokens;
 };
 
-// Over the first `tokens` / T windows of the dataset, at least one, at most all; passes always have the
-// planned shape, places that stay empty do not count. None when a signal asked the program to stop meanwhile.
+// Every token of a dataset but the first, which nothing precedes.
+int64_t predicted_tokens(const data::Dataset& dataset);
+
+// What validation during a run predicts: the first `tokens` / T windows, at least one, at most all.
+int64_t tokens_of_whole_windows(const data::Dataset& dataset, int64_t tokens);
+
+// Predicts the first `tokens` of the dataset's predicted tokens, each once, from what precedes it in its
+// window of T; the last window may be shorter. Passes always have the planned shape, places that stay empty
+// do not count. Afterwards run.token_counts holds how often each token was to be predicted. `progress` (may be
+// empty) hears after each pass how many are done. None when a signal asked the program to stop meanwhile.
 std::optional<Evaluation> evaluate(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
-                                   int64_t tokens);
+                                   int64_t tokens, const std::function<void(int64_t done)>& progress = {});
 
 }  // namespace kiln::train

@@ -1,97 +1,61 @@
 #include "src/train/generate.h"
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
-#include <numeric>
-#include <span>
 
-#include "data/dataset_folder.h"
 #include "src/core/error.h"
-#include "src/core/random.h"
+#include "src/train/run_tokenizer.h"
 #include "src/train/stop.h"
 
 namespace kiln::train {
 
-int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& options, double u,
-                   int32_t* scratch) {
-  std::span<int32_t> order(scratch, static_cast<size_t>(V));
-  std::iota(order.begin(), order.end(), 0);
-  const auto likelier = [&](int32_t a, int32_t b) {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-  };
-  if (options.temperature <= 0) return *std::min_element(order.begin(), order.end(), likelier);
-  if (options.top_k > 0 && options.top_k < V) {
-    std::nth_element(order.begin(), order.begin() + options.top_k, order.end(), likelier);
-    order = order.first(static_cast<size_t>(options.top_k));
-    std::sort(order.begin(), order.end());
-  }
-  const float top = logits[*std::min_element(order.begin(), order.end(), likelier)];
-  const auto weight = [&](int32_t id) {
-    return std::exp((static_cast<double>(logits[id]) - top) / options.temperature);
-  };
-  double total = 0;
-  for (int32_t id : order) total += weight(id);
-  double left = u * total;
-  for (int32_t id : order) {
-    left -= weight(id);
-    if (left < 0) return id;
-  }
-  return order.back();  // u * total rounded up to total
-}
-
-std::vector<int32_t> generate(Context& context, plan::PlannedRun& run, const std::vector<int32_t>& prompt,
-                              const SamplingOptions& options) {
+Generation::Generation(Context& context, plan::PlannedRun& run, std::span<const int32_t> prompt,
+                       const SamplingOptions& options, uint64_t seed, uint64_t sample)
+    : context_(context), run_(run), options_(options), random_(seed, hash_name("generate") + sample) {
   require(!prompt.empty(), "generation needs at least one token to start from");
-  const int64_t T = run.shape.T;
-  const Random random(options.seed, hash_name("generate"));
-  std::vector<int32_t> window(prompt.end() - std::min<int64_t>(T, static_cast<int64_t>(prompt.size())),
-                              prompt.end());
-  std::vector<int32_t> generated;
-  for (int64_t i = 0; i < options.tokens && !stop_requested(); i++) {
-    if (static_cast<int64_t>(window.size()) == T) window.erase(window.begin(), window.begin() + (T + 1) / 2);
-    if (window.empty()) window.push_back(generated.empty() ? prompt.back() : generated.back());
-    std::fill(std::copy(window.begin(), window.end(), run.tokens), run.tokens + T, 0);
-    run.model->next_token_logits(context, run.tokens, T, static_cast<int64_t>(window.size()) - 1, run.logits);
-    const int32_t token =
-        draw_token(run.logits, run.vocab, options, random.uniform(static_cast<uint64_t>(i)), run.candidates);
-    generated.push_back(token);
-    window.push_back(token);
-  }
-  return generated;
+  require(run.generates(), "a run without a cache cannot generate");
+  length_ = std::min(run.shape.T, static_cast<int64_t>(prompt.size()));
+  std::copy(prompt.end() - length_, prompt.end(), run.tokens);
 }
 
-TextGenerator::TextGenerator(const config::Config& config) : prompt_(config.sampling.prompt) {
-  const std::string& spec = config.data.tokenizer;
-  if (spec == "gpt2") {
-    constexpr int32_t kGpt2EndOfText = 50256;
-    prompt_tokens_ = {kGpt2EndOfText};
-    return;
-  }
-  tokenizer_ = data::open_tokenizer(spec);
-  if (tokenizer_->vocab() > config.model.vocab) {
-    throw Error(ExitCode::usage,
-                fmt::format("model.vocab = {} is less than the {} tokens of data.tokenizer = \"{}\"", config.model.vocab,
-                            tokenizer_->vocab(), spec),
-                fmt::format("set model.vocab to {}", tokenizer_->vocab()));
-  }
-  const auto folder = std::filesystem::path(config.data.train).parent_path();
-  const auto dataset = data::read_description(folder);
-  if (dataset && dataset->tokenizer_fingerprint != tokenizer_->fingerprint()) {
-    const std::string& made_with = dataset->tokenizer_path.empty() ? dataset->tokenizer_name : dataset->tokenizer_path;
-    throw Error(ExitCode::usage,
-                fmt::format("data.tokenizer = \"{}\" is not the tokenizer that the shards in {} were made with ({})", spec,
-                            folder.string(), made_with),
-                fmt::format("set data.tokenizer to {}, or prepare the shards anew with this one", made_with));
-  }
-  prompt_tokens_ = {tokenizer_->end_of_text()};
-  tokenizer_->encode(prompt_, prompt_tokens_);
+// Everything at run.tokens goes into the cache.
+void Generation::read() {
+  const int64_t padded = run_.prefill_length(length_);
+  std::fill(run_.tokens + length_, run_.tokens + padded, 0);
+  run_.model->prefill(context_, run_.tokens, padded, length_, run_.logits);
 }
 
-std::string TextGenerator::sample(Context& context, plan::PlannedRun& run, const SamplingOptions& options) const {
-  const auto tokens = generate(context, run, prompt_tokens_, options);
+int32_t Generation::next() {
+  if (drawn_ == 0) {
+    read();
+  } else if (full()) {
+    const int64_t kept = std::max<int64_t>(run_.shape.T / 2, 1);  // the latest token included
+    std::copy(run_.tokens + length_ - (kept - 1), run_.tokens + length_, run_.tokens);
+    run_.tokens[kept - 1] = latest_;
+    length_ = kept;
+    read();
+  } else {
+    run_.tokens[length_] = latest_;
+    run_.model->decode(context_, &run_.tokens[length_], length_, run_.logits);
+    length_++;
+  }
+  latest_ = draw_token(run_.logits, run_.vocab, options_, random_.uniform(drawn_++), run_.candidates);
+  return latest_;
+}
+
+TextGenerator::TextGenerator(const config::Config& config)
+    : sampling_(config.sampling), tokenizer_(open_run_tokenizer(config, config.data.train)) {
+  constexpr int32_t kGpt2EndOfText = 50256;
+  prompt_ = {tokenizer_ ? tokenizer_->end_of_text() : kGpt2EndOfText};
+  if (tokenizer_) tokenizer_->encode(sampling_.prompt, prompt_);
+}
+
+std::string TextGenerator::sample(Context& context, plan::PlannedRun& run, uint64_t seed) const {
+  Generation generation(context, run, prompt_,
+                        {.temperature = sampling_.temperature, .top_k = sampling_.top_k}, seed);
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < sampling_.tokens && !stop_requested(); i++) tokens.push_back(generation.next());
   if (!tokenizer_) return fmt::format("token ids: {}", fmt::join(tokens, " "));
-  std::string text = prompt_;
+  std::string text = sampling_.prompt;
   tokenizer_->decode(tokens, text);
   return text;
 }

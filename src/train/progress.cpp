@@ -30,7 +30,8 @@ void Progress::step(const StepMetrics& m, int64_t done_in_this_process) {
       "step {:>6}/{} | loss {:.4f} | lr {:.2e} | norm {:.3f} | {:.0f} ms | {:.0f} tok/s | MFU {:.1f} % | ETA "
       "{}{}\n",
       m.step, total_steps_, m.loss, m.lr, m.gradient_norm, m.ms, m.tokens_per_second, 100 * m.mfu,
-      duration_text(left), m.skipped ? " | skipped: gradient not finite" : "");
+      duration_text(left),
+      m.skipped ? fmt::format(" | skipped: {} ({} of {} steps)", m.reason, m.skipped_so_far, m.step) : "");
   std::fflush(stdout);
 }
 

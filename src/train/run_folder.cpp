@@ -6,6 +6,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/core/log.h"
 #include "src/train/run_lock.h"
 #include "src/train/versions.h"
 
@@ -33,9 +34,35 @@ int64_t step_of_main_log_line(const std::string& line) {
                                                                                                    : -1;
 }
 
-// Returns the lines of `last_step` itself.
-template <class StepOf>
-std::string keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of) {
+// Steps of which a log that should have every one has no line, as "3, 7 to 9".
+class Gaps {
+ public:
+  void saw(int64_t step) {
+    add(next_, step - 1);
+    next_ = step + 1;
+  }
+  std::string up_to(int64_t last_step) {
+    add(next_, last_step);
+    return count_ > kMostRanges ? fmt::format("{} and {} more ranges", text_, count_ - kMostRanges) : text_;
+  }
+
+ private:
+  static constexpr int kMostRanges = 5;
+
+  void add(int64_t first, int64_t last) {
+    if (first > last || ++count_ > kMostRanges) return;
+    if (!text_.empty()) text_ += ", ";
+    text_ += first == last ? fmt::format("{}", first) : fmt::format("{} to {}", first, last);
+  }
+
+  int64_t next_ = 1;
+  int count_ = 0;
+  std::string text_;
+};
+
+// Visits the lines that stay; returns those of `last_step` itself.
+template <class StepOf, class Visit>
+std::string keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of, Visit visit) {
   std::string last;
   if (!fs::exists(path)) return last;
   const std::string content = read_file(path);
@@ -45,7 +72,10 @@ std::string keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf ste
     if (end == std::string::npos) break;  // cut off in the middle
     const std::string line = content.substr(begin, end - begin);
     const int64_t step = step_of(line);
-    if (step >= 0 && step <= last_step) kept += line + "\n";
+    if (step >= 0 && step <= last_step) {
+      kept += line + "\n";
+      visit(step, line);
+    }
     if (step == last_step) last += line + "\n";
     begin = end + 1;
   }
@@ -79,10 +109,21 @@ RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_ste
   write_file_atomically(path_ / kConfig, resolved);
   write_file_atomically(path_ / "versions.json", versions_json() + "\n");
   if (mode == Mode::resume) {
-    const std::string last = keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line);
+    Gaps gaps;
+    const auto look = [&](int64_t step, const std::string& line) {
+      if (line.find("\"loss\":") != std::string::npos) gaps.saw(step);
+    };
+    const std::string last = keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line, look);
+    if (const std::string missing = gaps.up_to(resume_step); !missing.empty()) {
+      log_warning(
+          fmt::format("{} has no lines of steps {}, which the run has taken: they stay missing there, the "
+                      "checkpoint of step {} holds what they did",
+                      (path_ / kMetrics).string(), missing, resume_step));
+    }
     validation_logged_ = last.find("\"validation_loss\"") != std::string::npos;
     sample_logged_ = last.find("\"sample\"") != std::string::npos;
-    keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line);
+    keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line,
+                     [](int64_t, const std::string&) {});
   }
   metrics_.emplace(path_ / kMetrics);
   main_log_.emplace(path_ / kMainLog);
@@ -103,6 +144,9 @@ void RunFolder::record_step(const StepMetrics& m) {
                {"tokens_per_second", m.tokens_per_second},
                {"mfu", m.mfu}};
   if (m.skipped) line["skipped"] = true;
+  if (m.skipped) line["reason"] = m.reason;
+  if (std::isfinite(m.loss_deviations)) line["loss_deviations"] = m.loss_deviations;
+  if (std::isfinite(m.norm_deviations)) line["gradient_norm_deviations"] = m.norm_deviations;
   metrics_->write(line.dump());
   main_log_->write(
       fmt::format("s:{} trl:{:.4f} lr:{:.6g} norm:{:.4f}", m.step, m.loss, m.lr, m.gradient_norm));

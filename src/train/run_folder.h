@@ -2,6 +2,7 @@
 // a line), main.log (llm.c's lines).
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -18,8 +19,11 @@ struct StepMetrics {
   double loss;           // mean nats a token over the step's batch
   double lr;             // of the first optimizer group, schedule applied
   double gradient_norm;  // before clipping
-  bool skipped;          // the gradient was not finite: nothing was updated
+  bool skipped;          // nothing was updated
   double ms, tokens_per_second, mfu;
+  std::string reason = {};                              // why it was skipped
+  double loss_deviations = NAN, norm_deviations = NAN;  // of the guards; NaN: not known
+  int64_t skipped_so_far = 0;                           // steps of the whole run
 };
 
 // Both logs are written line by line. A resumed run first drops every line of steps after the checkpoint, so
@@ -30,7 +34,7 @@ class RunFolder {
 
   // Creates the folder (fresh: it must hold no run) and writes config.json and versions.json.
   // resume: keeps log lines of steps <= resume_step, and an earlier config.json that differs (in keys that
-  // may) as config_until_step_N.json.
+  // may) as config_until_step_N.json. Warns of steps that metrics.jsonl should have and has not.
   RunFolder(const config::Config& config, Mode mode, int64_t resume_step);
 
   void record_step(const StepMetrics& metrics);

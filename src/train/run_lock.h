@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 
 namespace kiln::train {
 
@@ -19,5 +21,9 @@ class RunLock {
  private:
   int descriptor_ = -1;
 };
+
+// The number of the process that trains in `run` now ("?" where it wrote none); none if no process does. Looks and
+// changes nothing: a run that starts at that moment is not kept from it.
+std::optional<std::string> process_training_in(const std::filesystem::path& run);
 
 }  // namespace kiln::train

@@ -3,42 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <vector>
+#include <cmath>
+
+#include "kernels/gemm_peak.h"
+#include "src/plan/describe.h"
 
 namespace kiln::train {
 namespace {
-
-// "h.3.attn.qkv.weight" -> "h.*.attn.qkv.weight": layers look alike, so one row stands for all of them.
-std::string layerless(const std::string& name) {
-  if (!name.starts_with("h.")) return name;
-  const size_t dot = name.find('.', 2);
-  return dot == std::string::npos ? name : "h.*" + name.substr(dot);
-}
-
-std::string parameter_table(const ParameterTable& parameters) {
-  struct Row {
-    std::string name, shape;
-    std::string_view kind;
-    int64_t count, elements;
-  };
-  std::vector<Row> rows;
-  for (const Parameter& p : parameters.all()) {
-    const std::string name = layerless(p.name);
-    const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == name; });
-    if (same != rows.end()) {
-      same->count++;
-      same->elements += p.elements();
-    } else {
-      rows.push_back({name, to_string(p.shape), name_of(p.kind), 1, p.elements()});
-    }
-  }
-  std::string text =
-      fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", "parameter", "shape", "count", "elements", "kind");
-  for (const Row& r : rows) {
-    text += fmt::format("  {:<24} {:>14} {:>6} {:>14}  {}\n", r.name, r.shape, r.count, r.elements, r.kind);
-  }
-  return text + fmt::format("  {:<24} {:>14} {:>6} {:>14}\n", "total", "", "", parameters.elements());
-}
 
 std::string data_line(const char* what, const data::Dataset& dataset, const std::string& pattern) {
   return fmt::format("  {:<11}{} tokens in {} shard{}, {} sequences ({})\n", what, dataset.tokens(),
@@ -46,17 +17,26 @@ std::string data_line(const char* what, const data::Dataset& dataset, const std:
                      pattern);
 }
 
+// What train.epochs asked for, and how the last step is filled.
+std::string epochs_line(const config::Config& config, const plan::PlannedRun& run,
+                        const data::Dataset& training, int64_t steps) {
+  const int64_t taken = steps * run.micro_batches * run.shape.B;
+  const int64_t asked = std::llround(config.train.epochs * static_cast<double>(training.windows()));
+  return fmt::format("  train.epochs = {} are {} sequences; the last step is filled up with {} more\n",
+                     config.train.epochs, asked, taken - std::max<int64_t>(asked, 1));
+}
+
 }  // namespace
 
 std::string startup_text(const config::Config& config, const plan::PlannedRun& run, const Device& device,
-                         const data::Dataset& training, const data::Dataset* validation,
+                         const data::Dataset& training, const data::Dataset* validation, int64_t steps,
                          double gemm_peak_gflops) {
   const double tokens = static_cast<double>(run.shape.B * run.shape.T);
   const auto& m = config.model;
   std::string text = fmt::format(
       "model: {}, {} layers, width {}, {} heads, ffn {}, vocabulary {} (padded to {}), context {}\n",
       m.family, m.layers, m.width, m.heads, m.ffn, m.vocab, run.padded_vocab, m.context);
-  text += parameter_table(run.model->parameters());
+  text += plan::parameter_table(run.model->parameters());
   text += "memory, planned; allocated once, at start:\n" + describe(run.plan.layout()) + "\n";
   text += fmt::format("device: {}, {} ({}, {} threads), precision {}\n", name_of(device.kind), device.name,
                       name_of(device.isa), device.threads, config.train.precision);
@@ -64,18 +44,32 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   if (validation) text += data_line("validation", *validation, config.data.validation);
   text += "optimizers:\n" + run.optimizers->describe();
   const int64_t step_tokens = config.train.tokens_per_step;
-  text += fmt::format("run: {} steps of {} tokens ({} micro-batch{} of {} x {}), {:.2f} epochs\n",
-                      config.train.steps, step_tokens, run.micro_batches, run.micro_batches == 1 ? "" : "es",
-                      run.shape.B, run.shape.T,
-                      static_cast<double>(config.train.steps * step_tokens) /
-                          static_cast<double>(training.windows() * run.shape.T));
-  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n",
-                      run.training_flops / tokens * 1e-6, gemm_peak_gflops);
   text += fmt::format(
-      "  flop/token: 6 x (weights of all linear layers and the head) + 6 x layers x width x sequence "
-      "(causal attention), counted call by call\n");
-  text += "  Gflop/s: the best fp32 matrix product measured just now through the same kernels and threads\n";
+      "run: {} steps of {} tokens ({} micro-batch{} of {} x {}) = {} tokens, {:.2f} epochs\n", steps,
+      step_tokens, run.micro_batches, run.micro_batches == 1 ? "" : "es", run.shape.B, run.shape.T,
+      steps * step_tokens,
+      static_cast<double>(steps * step_tokens) / static_cast<double>(training.windows() * run.shape.T));
+  if (config.train.epochs > 0) text += epochs_line(config, run, training, steps);
+  if (config.train.overfit_one_batch == "on") {
+    text += "  train.overfit_one_batch: every step trains on the sequences of the first\n";
+  }
+  const kernels::GemmPeakShape peak = kernels::gemm_peak_shape(device);
+  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n", run.training_flops / tokens * 1e-6,
+                      gemm_peak_gflops);
+  text += plan::flops_text(run, config);
+  text += fmt::format(
+      "  Gflop/s: 2 x rows x N x K / s, the best fp32 product of {} x {} by {} x {} measured just now through the same\n"
+      "  kernels and threads; a step that beats it raises it, so MFU never exceeds 100 %\n",
+      peak.rows, peak.K, peak.K, peak.N);
   return text;
+}
+
+std::string thread_warning(int64_t asked, int64_t usable) {
+  if (asked <= usable) return {};
+  return fmt::format(
+      "device.threads = {}, but this process may run on {} processor{}: threads that wait for each other's processor are "
+      "slower than {} would be (device.threads = 0)",
+      asked, usable, usable == 1 ? "" : "s", usable);
 }
 
 }  // namespace kiln::train

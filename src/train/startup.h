@@ -11,7 +11,10 @@ namespace kiln::train {
 
 // Parameter table, planned memory by category, device, data, optimizer routing, and the formula behind MFU.
 std::string startup_text(const config::Config& config, const plan::PlannedRun& run, const Device& device,
-                         const data::Dataset& training, const data::Dataset* validation,
+                         const data::Dataset& training, const data::Dataset* validation, int64_t steps,
                          double gemm_peak_gflops);
+
+// What to say of device.threads = `asked` where the process may run on `usable` processors; empty: nothing.
+std::string thread_warning(int64_t asked, int64_t usable);
 
 }  // namespace kiln::train

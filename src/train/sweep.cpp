@@ -36,6 +36,10 @@ config::Config config_of(const SweepRun& run) {
     throw Error(ExitCode::usage, fmt::format("{} has no data.validation", run.config),
                 "a sweep ranks runs by their final validation loss");
   }
+  if (config.train.steps == 0) {
+    throw Error(ExitCode::usage, fmt::format("{} says how long it trains by train.epochs", run.config),
+                "a sweep compares runs of equal steps: set train.steps (or train.tokens), and train.epochs to 0");
+  }
   return config;
 }
 

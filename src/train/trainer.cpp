@@ -5,14 +5,17 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <string>
 
-#include "kernels/linear.h"
 #include "optim/schedule.h"
 #include "src/config/load.h"
+#include "src/config/relations.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "src/plan/advice.h"
+#include "src/train/ceiling.h"
 #include "src/train/checkpoint.h"
 #include "src/train/evaluate.h"
 #include "src/train/generate.h"
@@ -52,20 +55,30 @@ class Trainer {
         training_(config.data.train, config.model.vocab, config.train.sequence),
         sampler_(training_.windows(), config.train.seed),
         ranks_(dist::single_rank()),
-        run_(plan::plan_run(config, device_)) {
+        run_(plan::plan_run(config, device_)),
+        guards_{.loss = OutlierWindow(config.train.skip_loss_z, config.train.skip_window),
+                .gradient_norm = OutlierWindow(config.train.skip_norm_z, config.train.skip_window)} {
     if (!config.data.validation.empty()) {
       validation_.emplace(config.data.validation, config.model.vocab, config.train.sequence);
     }
+    steps_ = config::steps_of(config, training_.windows());
     data_ = data::fingerprint(training_);
     start_ = prepare_start(config, mode, data_);
 
+    const std::string warning = thread_warning(config.device.threads, cpu_device().threads);
+    if (!warning.empty()) log_warning(warning);
+    plan::with_advice(config_, run_, device_,
+                      [&] { require_memory(run_.plan.layout()); });  // before it takes time
     context_.device = device_;
     context_.pool = &pool_;
-    peak_gflops_ = kernels::measure_gemm_peak(context_, 0.3);
+    ceiling_.emplace(measure_ceiling(context_));
     fmt::print("{}", startup_text(config_, run_, device_, training_, validation_ ? &*validation_ : nullptr,
-                                  peak_gflops_));
+                                  steps_, ceiling_->gflops()));
     std::fflush(stdout);
-    arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete, device_);
+    plan::with_advice(config_, run_, device_, [&] {
+      arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
+                     device_);
+    });
     run_.bind(*arena_);
     context_.workspace = run_.workspace;
 
@@ -81,45 +94,50 @@ class Trainer {
   }
 
   ExitCode run() {
-    Progress progress(config_.train.steps);
+    Progress progress(steps_);
     int64_t done = 0;
     look_after_resuming();
-    while (position_.step < config_.train.steps) {
+    while (position_.step < steps_) {
       const auto start = Clock::now();
       const double multiplier = optim::multiplier(schedule(), position_.step);
       StepSink sink(*folder_, position_.step + 1);
       const int64_t reports = config_.metrics.every;
       const bool reports_now = reports > 0 && (position_.step + 1) % reports == 0;
-      const StepResult result = train_step(
-          context_, run_, training_, sampler_, *ranks_,
-          {.clip = config_.train.clip, .lr_multiplier = multiplier, .metrics = reports_now ? &sink : nullptr},
-          position_);
+      const StepResult result = train_step(context_, run_, training_, sampler_, *ranks_,
+                                           {.clip = config_.train.clip,
+                                            .lr_multiplier = multiplier,
+                                            .metrics = reports_now ? &sink : nullptr,
+                                            .guards = &guards_,
+                                            .first_batch = config_.train.overfit_one_batch == "on"},
+                                           position_);
       if (result.abandoned) return interrupted();
       const double seconds = seconds_since(start);
       const auto metrics = step_metrics(result, multiplier, seconds);
       folder_->record_step(metrics);
       progress.step(metrics, ++done);
-      skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
-      if (config_.train.max_skipped > 0 && skipped_in_a_row_ >= config_.train.max_skipped) diverged();
+      not_finite_in_a_row_ = result.reason == Skip::gradient_not_finite ? not_finite_in_a_row_ + 1 : 0;
+      if (config_.train.max_skipped > 0 && not_finite_in_a_row_ >= config_.train.max_skipped) diverged();
 
       if (validation_due()) validate();
       if (sample_due()) sample();
-      const bool last = position_.step == config_.train.steps;
+      const bool last = position_.step == steps_;
       if (stop_requested() && !last) return interrupted();
       if (last)
         checkpoint();
-      else if (due(config_.checkpoint.every) && skipped_in_a_row_ == 0)
+      else if (due(config_.checkpoint.every) && not_finite_in_a_row_ == 0)
         harmless("the checkpoint", [&] { checkpoint(); });
     }
-    if (done == 0) fmt::print("nothing to do: the run has all its {} steps\n", config_.train.steps);
-    fmt::print("finished: {} steps, {} tokens; run folder: {}\n", position_.step,
+    if (done == 0) fmt::print("nothing to do: the run has all its {} steps\n", steps_);
+    fmt::print("finished: {} steps{}, {} tokens; run folder: {}\n", position_.step,
+               skipped() > 0 ? fmt::format(" ({} skipped)", skipped()) : "",
                position_.step * config_.train.tokens_per_step, folder_->path().string());
     return ExitCode::success;
   }
 
  private:
   bool due(int64_t every) const { return every > 0 && position_.step % every == 0; }
-  bool at_end() const { return position_.step == config_.train.steps; }
+  bool at_end() const { return position_.step == steps_; }
+  int64_t skipped() const { return position_.step - position_.optimizer_t; }  // steps of the whole run
   bool validation_due() const { return at_end() || due(config_.validation.every); }
   bool sample_due() const { return config_.sampling.every > 0 && (at_end() || due(config_.sampling.every)); }
 
@@ -133,24 +151,51 @@ class Trainer {
   optim::Schedule schedule() const {
     const auto& s = config_.schedule;
     return {.kind = s.kind,
-            .steps = config_.train.steps,
+            .steps = steps_,
             .warmup = s.warmup,
             .final = s.final,
             .decay_fraction = s.decay_fraction};
   }
 
-  StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) const {
+  StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) {
     const auto tokens = static_cast<double>(config_.train.tokens_per_step);
     const double flops = run_.training_flops * static_cast<double>(run_.micro_batches);
     return {.step = position_.step,
             .tokens = position_.step * config_.train.tokens_per_step,
-            .loss = result.loss,
+            .loss = without_sign(result.loss),
             .lr = config_.optimizer.lr * multiplier,
-            .gradient_norm = result.gradient_norm,
+            .gradient_norm = without_sign(result.gradient_norm),
             .skipped = result.skipped,
             .ms = seconds * 1e3,
             .tokens_per_second = tokens / seconds,
-            .mfu = flops / seconds / (peak_gflops_ * 1e9)};
+            .mfu = ceiling_->share(flops, seconds),
+            .reason = reason_of(result),
+            .loss_deviations = result.loss_deviations,
+            .norm_deviations = result.norm_deviations,
+            .skipped_so_far = skipped()};
+  }
+
+  // The sign of a NaN means nothing: "nan", never "-nan".
+  static double without_sign(double x) {
+    return std::isnan(x) ? std::numeric_limits<double>::quiet_NaN() : x;
+  }
+
+  static std::string reason_of(const StepResult& result) {
+    const auto outlier = [](const char* what, double deviations) {
+      return std::isfinite(deviations) ? fmt::format("{} {:.1f} deviations above its mean", what, deviations)
+                                       : fmt::format("{} not finite", what);
+    };
+    switch (result.reason) {
+      case Skip::none:
+        return "";
+      case Skip::gradient_not_finite:
+        return "gradient not finite";
+      case Skip::loss_outlier:
+        return outlier("loss", result.loss_deviations);
+      case Skip::gradient_norm_outlier:
+        return outlier("gradient norm", result.norm_deviations);
+    }
+    return "";
   }
 
   // Neither validation nor sampling may end a run, nor a checkpoint before the last: the ones before it are
@@ -167,9 +212,11 @@ class Trainer {
   void validate() {
     if (!validation_ || stop_requested()) return;
     harmless("validation", [&] {
-      const auto evaluation = evaluate(context_, run_, *validation_, config_.validation.tokens);
+      const auto evaluation = evaluate(
+          context_, run_, *validation_, tokens_of_whole_windows(*validation_, config_.validation.tokens));
       if (!evaluation) return;
-      const Evaluation& e = *evaluation;
+      Evaluation e = *evaluation;
+      e.loss = without_sign(e.loss);
       const double below = e.unigram_entropy - e.loss;
       fmt::print(
           "step {:>6} | validation loss {:.4f} nats/token over {} tokens | {:.4f} {} the unigram entropy, "
@@ -184,13 +231,8 @@ class Trainer {
   void sample() {
     if (stop_requested()) return;
     harmless("sampling", [&] {
-      const auto& s = config_.sampling;
       const std::string text =
-          generator_.sample(context_, run_,
-                            {.tokens = s.tokens,
-                             .temperature = s.temperature,
-                             .top_k = s.top_k,
-                             .seed = config_.train.seed + static_cast<uint64_t>(position_.step)});
+          generator_.sample(context_, run_, config_.train.seed + static_cast<uint64_t>(position_.step));
       if (stop_requested()) return;  // it may be cut short; the resumed run draws it again
       fmt::print("--- sample at step {} ---\n{}\n---\n", position_.step, text);
       std::fflush(stdout);
@@ -203,14 +245,16 @@ class Trainer {
             .optimizer_t = position_.optimizer_t,
             .samples = position_.samples,
             .data = data_,
-            .config_json = config::to_json(config_)};
+            .config_json = config::to_json(config_),
+            .losses = guards_.loss.values(),
+            .gradient_norms = guards_.gradient_norm.values()};
   }
 
   void checkpoint() {
     folder_->sync();
     save_checkpoint(folder_->path(), checkpoint_state(), run_.model->parameters(), *run_.optimizers);
     // While gradients are not finite the checkpoints from before may be the last good ones.
-    if (skipped_in_a_row_ == 0) {
+    if (not_finite_in_a_row_ == 0) {
       prune_checkpoints(folder_->path(), config_.checkpoint.keep, config_.checkpoint.keep_every);
     }
   }
@@ -219,7 +263,7 @@ class Trainer {
     throw Error(
         ExitCode::failure,
         fmt::format("the gradient has not been finite for {} steps: the run has diverged at step {}",
-                    skipped_in_a_row_, position_.step - skipped_in_a_row_ + 1),
+                    not_finite_in_a_row_, position_.step - not_finite_in_a_row_ + 1),
         "lower optimizer.lr, lengthen schedule.warmup or clip (train.clip); what checkpoints there are "
         "(checkpoint.every) are from before; train.max_skipped says how many such steps are borne");
   }
@@ -235,6 +279,8 @@ class Trainer {
     const CheckpointState state =
         load_checkpoint(*start_->checkpoint, run_.model->parameters(), *run_.optimizers);
     position_ = {.step = state.step, .optimizer_t = state.optimizer_t, .samples = state.samples};
+    guards_.loss.restore(state.losses);
+    guards_.gradient_norm.restore(state.gradient_norms);
     fmt::print("resumed from {} (step {})\n", start_->checkpoint->string(), state.step);
   }
 
@@ -253,8 +299,10 @@ class Trainer {
   std::optional<Start> start_;
   std::optional<RunFolder> folder_;
   Position position_;
-  int64_t skipped_in_a_row_ = 0;
-  double peak_gflops_ = 0;
+  int64_t steps_ = 0;  // of the whole run
+  Guards guards_;
+  int64_t not_finite_in_a_row_ = 0;
+  std::optional<Ceiling> ceiling_;
 };
 
 }  // namespace

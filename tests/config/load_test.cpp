@@ -1,5 +1,6 @@
 #include "src/config/load.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,9 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "src/config/relations.h"
 #include "src/config/schema.h"
 #include "src/core/error.h"
 #include "tests/config/valid.h"
+#include "tests/paths.h"
 
 namespace kiln::config {
 namespace {
@@ -130,9 +133,9 @@ TEST_F(Load, MistakesInABaseAreToldThere) {
   write("base.json", "{\n  \"train\": { \"steps\": 1, }\n}");
   EXPECT_REFUSED(load("x.json"), "base.json:2:24: expected another entry after ',', found '}'");
   // Also where the extending file gives a good value.
-  write("base.json", R"({ "train": { "steps": 0 } })");
+  write("base.json", R"({ "train": { "steps": -1 } })");
   write("x.json", R"({ "extends": "base.json", "train": { "steps": 1 } })");
-  EXPECT_REFUSED(load("x.json"), "base.json:1:23: train.steps: 0 is outside of 1 <= steps <= 100000000");
+  EXPECT_REFUSED(load("x.json"), "base.json:1:23: train.steps: -1 is outside of 0 <= steps <= 100000000");
 }
 
 TEST_F(Load, RelationsNameTheFileThatBrokeThem) {
@@ -169,11 +172,64 @@ TEST_F(Load, ExtendsMustNameAFile) {
       ("x.json:2:14: extends: cannot open " + std::string(300, 'a') + ": File name too long").c_str());
 }
 
+TEST_F(Load, SwitchesAreOnOrOffTrueOrFalse) {
+  const auto overfit = [](const std::string& value) {
+    return parse(kValid, "x.json", {"train.overfit_one_batch=" + value}).train.overfit_one_batch;
+  };
+  EXPECT_EQ(parse(kValid, "x.json").train.overfit_one_batch, "off");
+  for (const char* value : {"on", "true", "\"on\""}) EXPECT_EQ(overfit(value), "on") << value;
+  for (const char* value : {"off", "false", "\"off\""}) EXPECT_EQ(overfit(value), "off") << value;
+  std::string text = kValid;
+  text.insert(text.find("\"steps\""), "\"overfit_one_batch\": true, ");
+  EXPECT_EQ(parse(text, "x.json").train.overfit_one_batch, "on");
+}
+
+// kValid: 4 x 32 = 128 tokens a step, 4 sequences.
+TEST_F(Load, LengthInTokens) {
+  for (const auto& [tokens, steps] :
+       {std::pair{1, 1}, {127, 1}, {128, 1}, {129, 2}, {1280, 10}, {1281, 11}}) {
+    const Config config = parse(kValid, "x.json", {"train.steps=0", fmt::format("train.tokens={}", tokens)});
+    EXPECT_EQ(config.train.steps, steps) << tokens;
+    EXPECT_EQ(steps_of(config, 1), steps);
+    EXPECT_EQ(parse(to_json(config), "x.json"), config) << "the steps and the tokens agree";
+  }
+  EXPECT_EQ(steps_of(parse(kValid, "x.json"), 1), 100);
+}
+
+TEST_F(Load, LengthInEpochs) {
+  struct Case {
+    const char* epochs;
+    int64_t sequences, steps;
+  };
+  for (const Case& c : {Case{"1", 8, 2},
+                        {"1", 9, 3},
+                        {"1", 12, 3},
+                        {"2", 9, 5},
+                        {"0.5", 9, 2},
+                        {"0.1", 120, 3},
+                        {"0.7", 40, 7},
+                        {"0.001", 8, 1},
+                        {"3", 1, 1},
+                        {"1e6", 100, 25'000'000}}) {
+    const Config config =
+        parse(kValid, "x.json", {"train.steps=0", fmt::format("train.epochs={}", c.epochs)});
+    EXPECT_EQ(config.train.steps, 0) << "only the data tell";
+    EXPECT_EQ(steps_of(config, c.sequences), c.steps) << c.epochs << " of " << c.sequences;
+    EXPECT_EQ(parse(to_json(config), "x.json"), config);
+  }
+  const Config config = parse(kValid, "x.json", {"train.steps=0", "train.epochs=2", "schedule.warmup=5"});
+  EXPECT_EQ(steps_of(config, 10), 5);
+  EXPECT_REFUSED(steps_of(config, 8), "train.epochs: schedule.warmup = 5 is more than train.steps = 4");
+  EXPECT_REFUSED(steps_of(config, 1'000'000'000),
+                 "train.epochs: 2 of 1000000000 sequences are 500000000 steps, more than 100000000");
+}
+
 TEST_F(Load, TheFileMustBeThere) {
   EXPECT_REFUSED(load("no.json"), "cannot open no.json: No such file or directory");
   EXPECT_REFUSED(load("."), ". is a folder, not a config");
   write("large.json", std::string(2'000'000, ' '));
   EXPECT_REFUSED(load("large.json"), "large.json: this file has 2000000 bytes, a config at most 1048576");
+  EXPECT_REFUSED(load("/dev/zero"), "/dev/zero: there is no end of it within the 1048576 bytes of a config");
 }
 
 TEST_F(Load, ResolvedConfigLoadsToItself) {
@@ -206,7 +262,7 @@ TEST_F(Load, ResolvedConfigHasEveryKeyInTheOrderOfTheSchema) {
 
 TEST(Presets, LoadAndComeBack) {
   int count = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(KILN_SOURCE) / "configs")) {
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(paths::source()) / "configs")) {
     if (!entry.is_regular_file()) continue;
     EXPECT_EQ(entry.path().extension(), ".json");
     SCOPED_TRACE(entry.path().filename().string());
@@ -220,11 +276,11 @@ TEST(Presets, LoadAndComeBack) {
 }
 
 TEST(Presets, HaveTheSizesOfTheirNames) {
-  const Config mini = load(fs::path(KILN_SOURCE) / "configs/gpt2-mini/adamw.json");
+  const Config mini = load(fs::path(paths::source()) / "configs/gpt2-mini/adamw.json");
   EXPECT_EQ(mini.output.dir, "runs/gpt2-mini-adamw");
   EXPECT_EQ(mini.data.tokenizer, "cache/corpus/tokenizer.json");
   EXPECT_EQ(mini.model.vocab, 8192);
-  const Config gpt2 = load(fs::path(KILN_SOURCE) / "configs/gpt2-124m/adamw.json");
+  const Config gpt2 = load(fs::path(paths::source()) / "configs/gpt2-124m/adamw.json");
   EXPECT_EQ(gpt2.model, (Model{"gpt2", 12, 768, 12, 3072, 50257, 128, 1024}));
   EXPECT_EQ(gpt2.train.tokens_per_step, 524288);
   EXPECT_EQ(gpt2.train.steps, 18865);

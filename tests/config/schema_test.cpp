@@ -114,8 +114,11 @@ TEST(Schema, NumbersKeepTheirRange) {
 
 TEST(Schema, WrongTypesAreRefused) {
   for (const Key& key : schema()) {
-    for (const char* value : {"null", "true", "[]", "{}", "[1]"}) {
+    for (const char* value : {"null", "[]", "{}", "[1]"}) {
       EXPECT_THROW(assigned(key, json::parse(value)), Error) << key.name << " " << value;
+    }
+    if (!key.is_switch()) {
+      EXPECT_THROW(assigned(key, json(true)), Error) << key.name;
     }
     EXPECT_THROW(assigned(key, key.is_text() ? json(1) : json("1")), Error) << key.name;
   }
@@ -124,11 +127,11 @@ TEST(Schema, WrongTypesAreRefused) {
 TEST(Schema, EveryKeyCanBeSet) {
   // Numbers get their largest value, or what the relations allow.
   const std::map<std::string, std::string> values = {
-      {"model.width", "128"},           {"model.heads", "8"},      {"model.vocab", "300"},
-      {"model.context", "64"},          {"train.sequence", "16"},  {"train.micro_batch", "2"},
-      {"train.tokens_per_step", "256"}, {"schedule.warmup", "50"}, {"sampling.top_k", "40"},
-      {"validation.tokens", "1000"},    {"optimizer.b1", "0.5"},   {"optimizer.b2", "0.5"},
-      {"optimizer.adamw_b1", "0.5"},    {"optimizer.adamw_b2", "0.5"},
+      {"model.width", "128"},           {"model.heads", "8"},          {"model.vocab", "300"},
+      {"model.context", "64"},          {"train.sequence", "16"},      {"train.micro_batch", "2"},
+      {"train.tokens_per_step", "256"}, {"schedule.warmup", "50"},     {"sampling.top_k", "40"},
+      {"validation.tokens", "1000"},    {"optimizer.b1", "0.5"},       {"optimizer.b2", "0.5"},
+      {"optimizer.adamw_b1", "0.5"},    {"optimizer.adamw_b2", "0.5"}, {"train.tokens", "12800"},
   };
   for (const Key& key : schema()) {
     std::string value = key.is_text() ? "elsewhere" : number_text(key.range.max);
@@ -138,6 +141,7 @@ TEST(Schema, EveryKeyCanBeSet) {
     if (!key.only_for.empty()) {
       overrides.push_back("optimizer.name=" + key.only_for.substr(key.only_for.rfind(' ') + 1));
     }
+    if (key.name == "train.epochs") overrides.push_back("train.steps=0");
     if (key.name == "optimizer.complement_factor") overrides.push_back("optimizer.complement_scale=fixed");
     const Config config = parse(kValid, "x.json", overrides);
     EXPECT_EQ(value_of(key, config), key.is_text() ? json(value) : json::parse(value)) << key.name;
@@ -201,6 +205,14 @@ TEST(Explain, TakesAPrefix) {
   const std::string section = explain("schedule");
   EXPECT_NE(section.find("schedule.decay_fraction"), std::string::npos);
   EXPECT_EQ(section.find("\noptimizer."), std::string::npos);
+}
+
+TEST(Explain, TellsWhatIsNoKey) {
+  const std::string all = explain();
+  for (const char* words : {"\"extends\"", "\"notes\"", "--set optimizer.lr=0.002"}) {
+    EXPECT_NE(all.find(words), std::string::npos) << words;
+    EXPECT_EQ(explain("train").find(words), std::string::npos) << words;
+  }
 }
 
 TEST(Explain, RefusesWhatIsNotThere) {

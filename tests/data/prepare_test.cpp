@@ -281,6 +281,86 @@ TEST_F(Prepare, InputsThatGiveNothingAreRefused) {
   EXPECT_EQ(file_names(out()), std::vector<std::string>{}) << "something is left of a dataset that cannot be";
 }
 
+// A single text is cut in two, at the place that suits it, near the share; with the pieces in the order of the text.
+TEST_F(Prepare, ASingleTextIsCutInTwo) {
+  std::string paragraphs;
+  for (int i = 0; i < 300; i++)
+    paragraphs +=
+        fmt::format("Paragraph {}: {}\n\n", i, std::string(static_cast<size_t>(i % 9 * 20 + 60), 'x'));
+  std::string lines;
+  for (int i = 0; i < 2000; i++) lines += fmt::format("line {}\n", i);
+  std::string words;
+  for (int i = 0; i < 2000; i++) words += fmt::format("word{} ", i);
+  std::string characters;
+  for (int i = 0; i < 3000; i++) characters += "\u4e2d\u6587";
+  struct Case {
+    const char* name;
+    std::string text, separator;
+    int64_t document_bytes;
+    double fraction;
+  };
+  int number = 0;
+  for (const Case& c : {Case{"paragraphs, two pieces", paragraphs, "\n\n", 25'000, 0.02},
+                        {"paragraphs, one piece", paragraphs, "\n\n", 50'000, 0.1},
+                        {"paragraphs, whole", paragraphs, "\n\n", 0, 0.5},
+                        {"lines", lines, "\n", 50'000, 0.05},
+                        {"words", words, " ", 50'000, 0.05},
+                        {"characters", characters, "", 50'000, 0.05}}) {
+    SCOPED_TRACE(c.name);
+    auto o = options({folder_.write(fmt::format("text{}.txt", number), c.text)});
+    o.folder = folder_ / fmt::format("single{}", number++);
+    o.read.text_document_bytes = c.document_bytes;
+    o.validation_fraction = c.fraction;
+    const auto summary = prepare(o);
+    std::string train, validation;
+    for (const auto& text : documents_of(o.folder, "train")) train += text;
+    for (const auto& text : documents_of(o.folder, "validation")) validation += text;
+    EXPECT_EQ(train + validation, c.text);
+    EXPECT_EQ(summary.cut.at, static_cast<int64_t>(train.size()));
+    EXPECT_EQ(summary.cut.bytes, static_cast<int64_t>(c.text.size()));
+    EXPECT_TRUE(train.ends_with(c.separator));
+    // The next separator is at most 300 bytes away.
+    EXPECT_NEAR(static_cast<double>(validation.size()), c.fraction * static_cast<double>(c.text.size()), 300);
+    EXPECT_NE(static_cast<unsigned char>(validation[0]) & 0xC0, 0x80) << "inside of a character";
+    EXPECT_TRUE(prepare(o).already_there);
+    EXPECT_EQ(prepare(o).cut.at, summary.cut.at);
+  }
+}
+
+TEST_F(Prepare, ASingleTextIsLeftWholeWhereChanceServesOrNoValidationIsWanted) {
+  std::string text;
+  for (int i = 0; i < 3000; i++) text += fmt::format("Paragraph {}.\n\n", i);
+  auto o = options({folder_.write("long.txt", text)});
+  o.read.text_document_bytes = 500;  // 2 % are more than one of them
+  EXPECT_EQ(prepare(o).cut.at, 0);
+  o.folder = folder_ / "whole";
+  o.read.text_document_bytes = 50'000;
+  o.validation_fraction = 0;
+  const auto summary = prepare(o);
+  EXPECT_EQ(summary.cut.at, 0);
+  EXPECT_EQ(summary.validation.documents, 0);
+  auto two = options({folder_.write("a.txt", "one text"), folder_.write("b.txt", "another text")});
+  two.folder = folder_ / "two";
+  EXPECT_EQ(prepare(two).cut.at, 0);
+}
+
+// Blank ends belong to neither part's text: a cut there would leave validation with nothing.
+TEST_F(Prepare, ASmallTextIsCutInsideOfWhatItSays) {
+  int number = 0;
+  for (const char* text : {"a b", "ab", "\n\n one two \n\n\n\n", "one\n\ntwo", "a\r\n\r\nb\r\n"}) {
+    auto o = options({folder_.write(fmt::format("small{}.txt", number), text)});
+    o.folder = folder_ / fmt::format("small{}", number++);
+    const auto summary = prepare(o);
+    EXPECT_EQ(summary.train.documents, 1) << text;
+    EXPECT_EQ(summary.validation.documents, 1) << text;
+    EXPECT_EQ(documents_of(o.folder, "train")[0] + documents_of(o.folder, "validation")[0], text);
+  }
+  auto o = options({folder_.write("one.txt", "\nx\n")});
+  o.folder = folder_ / "one";
+  EXPECT_EQ(refusal(o), fmt::format("{}/one.txt: a text of one character has no part for validation",
+                                    folder_.path().string()));
+}
+
 TEST_F(Prepare, OptionsOutOfRangeAreRefused) {
   const auto input = folder_.write("a.jsonl", jsonl(10));
   const auto refused = [&](auto change) {

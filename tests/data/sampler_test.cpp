@@ -60,6 +60,49 @@ TEST(Sampler, DependsOnSeedAndSampleNumberOnly) {
   for (int64_t i = 39; i >= 0; i--) ASSERT_EQ(backwards.window(i), sequence[static_cast<size_t>(i)]);
 }
 
+// The order that a step deals samples in (src/train/step.h): micro-batch by micro-batch, rank after rank. Whatever the
+// number of ranks, no two of them have the same sample, and together they have those of one rank, in its order.
+TEST(Sampler, RanksShareOneOrder) {
+  constexpr int64_t kB = 3, kStepMicroBatches = 24, kSteps = 4;  // 288 samples
+  for (const int64_t windows : {288, 1000, 25, 1}) {             // less than an epoch, exactly one, many
+    Sampler single(windows, 9);
+    std::vector<int64_t> order;
+    for (int64_t i = 0; i < kB * kStepMicroBatches * kSteps; i++) order.push_back(single.window(i));
+    for (const int64_t ranks : {1, 2, 3, 8}) {
+      SCOPED_TRACE(testing::Message() << windows << " windows, " << ranks << " ranks");
+      std::vector<std::vector<int64_t>> samples(static_cast<size_t>(ranks)), drawn(samples.size());
+      for (int64_t rank = 0; rank < ranks; rank++) {
+        Sampler sampler(windows, 9);  // each rank has its own
+        int64_t done = 0;             // position.samples
+        for (int64_t step = 0; step < kSteps; step++) {
+          for (int64_t micro = 0; micro < kStepMicroBatches / ranks; micro++) {
+            const int64_t first = done + (micro * ranks + rank) * kB;
+            for (int64_t b = 0; b < kB; b++) {
+              samples[static_cast<size_t>(rank)].push_back(first + b);
+              drawn[static_cast<size_t>(rank)].push_back(sampler.window(first + b));
+            }
+          }
+          done += kStepMicroBatches * kB;
+        }
+      }
+      std::vector<int64_t> together(order.size(), -1);
+      for (size_t rank = 0; rank < samples.size(); rank++) {
+        EXPECT_EQ(samples[rank].size(), order.size() / samples.size());
+        for (size_t i = 0; i < samples[rank].size(); i++) {
+          auto& place = together.at(static_cast<size_t>(samples[rank][i]));
+          ASSERT_EQ(place, -1) << "two ranks have sample " << samples[rank][i];
+          place = drawn[rank][i];
+        }
+      }
+      EXPECT_EQ(together, order);
+      // Within an epoch that is: no two ranks train on the same window.
+      if (windows < static_cast<int64_t>(order.size())) continue;
+      std::sort(together.begin(), together.end());
+      EXPECT_EQ(std::adjacent_find(together.begin(), together.end()), together.end());
+    }
+  }
+}
+
 TEST(Sampler, FarSamplesAndManyWindows) {
   constexpr int64_t kWindows = int64_t{1} << 33;
   Sampler sampler(kWindows, 5);

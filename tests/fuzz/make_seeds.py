@@ -5,6 +5,7 @@ when a format gets more to say."""
 import base64
 import json
 import pathlib
+import re
 import struct
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
@@ -72,3 +73,96 @@ write("shard/odd.bin", shard(20240520, 1, 1, [5], "H") + b"x")
 write("shard/header_only.bin", shard(20240520, 1, 0, [], "H"))
 write("shard/cut_header.bin", shard(20240520, 1, 0, [], "H")[:500])
 write("shard/empty.bin", b"\x00")
+
+
+def safetensors(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+two = {"__metadata__": {"format": "pt"}, "b": tensor("F32", [2, 3], 2, 26), "a": tensor("BF16", [], 0, 2)}
+write("safetensors/two.safetensors", safetensors(two, bytes(range(26))))
+write("safetensors/no_tensors.safetensors", safetensors({}))
+write("safetensors/no_elements.safetensors", safetensors({"x": tensor("I64", [3, 0], 0, 0), "y": tensor("U8", [1], 0, 1)}, b"x"))
+write("safetensors/name.safetensors", safetensors({"\u4e2d\u0001\"": tensor("BOOL", [1], 0, 1)}, b"x"))
+write("safetensors/overlap.safetensors", safetensors({"x": tensor("F64", [1], 0, 8), "y": tensor("F64", [1], 4, 12)}, bytes(12)))
+write("safetensors/gap.safetensors", safetensors({"x": tensor("F8_E4M3", [1], 1, 2)}, bytes(2)))
+write("safetensors/outside.safetensors", safetensors({"x": tensor("I32", [1], 0, 4)}, bytes(3)))
+write("safetensors/overflow.safetensors", safetensors({"x": tensor("F64", [2**62, 4], 0, 0)}))
+write("safetensors/negative.safetensors", safetensors({"x": tensor("F16", [-1], 0, -2)}))
+write("safetensors/twice.safetensors", safetensors(b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"x":{}}', b"x"))
+write("safetensors/nested.safetensors", safetensors(b"[" * 4000))
+write("safetensors/number.safetensors", safetensors(b'{"x":1e999}'))
+write("safetensors/longer.safetensors", safetensors({}, length=2**63))
+write("safetensors/cut.safetensors", safetensors(two)[:40])
+write("safetensors/empty.safetensors", b"")
+
+
+config = {
+    "model": {"family": "gpt2", "layers": 2, "width": 64, "heads": 4, "vocab": 257, "context": 32},
+    "data": {"train": "train_*.bin", "validation": "validation.bin"},
+    "train": {"steps": 100, "micro_batch": 4},
+    "optimizer": {"lr": 0.001},
+}
+
+
+def configs(*parts):
+    return "\x1f".join(p if isinstance(p, str) else json.dumps(p) for p in parts)
+
+
+def beside(name, content):
+    return f"run/{name}\n{json.dumps(content)}"
+
+
+write("config/small.json", configs(config))
+write("config/lines.json", json.dumps(config, indent=2))
+write("config/overrides.json", configs(config, "set optimizer.lr=6e-4", 'set sampling.prompt="Once \\u00e9"', "set train.steps=7"))
+write("config/extends.json", configs({"extends": "base.json", "train": {"steps": 3}}, beside("base.json", config)))
+chain = {"extends": "../run/b.json", "optimizer": {"name": "muon", "ns": "jordan"}}
+write("config/chain.json", configs({"extends": "a.json"}, beside("a.json", chain), beside("b.json", config)))
+write("config/circle.json", configs({"extends": "a.json"}, beside("a.json", {"extends": "./x.json"})))
+write("config/outside.json", configs({"extends": "/dev/zero"}))
+write("config/all_sections.json", configs(config | {
+    "schedule": {"kind": "wsd", "warmup": 3, "final": 0, "decay_fraction": 0.25},
+    "validation": {"every": 10, "tokens": 64}, "sampling": {"every": 5, "tokens": 3, "top_k": 5, "temperature": 0},
+    "checkpoint": {"every": 5, "keep": 2, "keep_every": 10}, "metrics": {"every": 1}, "output": {"dir": "runs/x"},
+    "device": {"kind": "cpu", "threads": 1, "isa": "avx2", "arena": "discrete"}, "notes": {"who": "cares"}}))
+for name, keys in {
+    "muon": {"nesterov": "off", "scale": "spectral"},
+    "kl-shampoo": {"refresh": 5, "init": "constant", "b2": 0.9},
+    "pro-kl-shampoo": {"rank": 3, "complement_scale": "fixed", "complement_factor": 0.5, "tracker": "accumulate"},
+}.items():
+    write(f"config/{name}.json", configs(config | {"optimizer": {"name": name, **keys}}))
+write("config/optimizer_alone.json", configs({"name": "muon", "lr": 0.02, "notes": "x"}, "set optimizer.b1=0.9"))
+write("config/unknown.json", configs(config | {"trainer": {"step": 5}}))
+write("config/misspelt.json", configs(config, "set optimizer.learning_rate=5"))
+write("config/twice.json", '{"model": {"layers": 1, "layers": 2}}')
+write("config/relation.json", configs(config | {"model": {**config["model"], "heads": 3}}))
+write("config/numbers.json", '{"train": {"steps": 1e2, "clip": -0.0, "seed": 9007199254740993, "micro_batch": 1e-400}}')
+write("config/escapes.json", '{"output": {"dir": "\\ud83d\\ude00\\ud800 \\/"}}')
+write("config/not_utf8.json", b'{"notes": "\xed\xa0\x80"}')
+write("config/nested.json", '{"notes": ' + "[" * 64 + "]" * 64 + "}")
+write("config/comment.json", "{} // x")
+write("config/empty.json", "")
+
+
+def dictionary(name, words):
+    escaped = (re.sub(r'["\\\\\x00-\x1f]', lambda m: f"\\x{ord(m[0]):02x}", word) for word in words)
+    (pathlib.Path(__file__).parent / f"{name}.dict").write_text("".join(f'"{word}"\n' for word in escaped))
+
+
+# Words for -dict=: the keys and choices that the schema names, and what files are made of.
+schema = (pathlib.Path(__file__).parents[2] / "src/config/schema.cpp").read_text()
+names = re.findall(r'(?:choice|number|integer|text)\(\s*"(\w+)\.(\w+)"', schema)
+choices = sorted({w for group in re.findall(r"\{((?:\"[\w-]+\"(?:,\s*)?)+)\}", schema) for w in re.findall(r'"([\w-]+)"', group)})
+leaves = sorted({leaf for _, leaf in names})
+sections = sorted({section for section, _ in names})
+dictionary("config", [f'"{w}":' for w in [*sections, *leaves, "extends", "notes"]] + [f'"{c}"' for c in choices]
+           + ["\x1fset ", "\x1frun/a.json\n", "\x1frun/x.json\n", '"a.json"', '"../run/a.json"', *(f"{s}.{k}=" for s, k in names)])
+types = ["BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "U16", "I16", "F16", "BF16", "U32", "I32", "F32", "U64", "I64", "F64"]
+dictionary("safetensors", ['"__metadata__":{', '"dtype":', '"shape":[', '"data_offsets":[', *(f'"{t}"' for t in types)])

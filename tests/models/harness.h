@@ -15,6 +15,7 @@
 #include "models/gpt2.h"
 #include "src/core/random.h"
 #include "src/core/safetensors.h"
+#include "tests/paths.h"
 
 namespace kiln::models {
 
@@ -23,7 +24,7 @@ inline ModelShape tiny_shape() {
   return {.layers = 3, .width = 48, .heads = 3, .ffn = 192, .vocab = 67, .padded_vocab = 96, .context = 41};
 }
 inline BatchShape tiny_batch() {
-  return {.B = 3, .T = 37, .loss_rows = 111, .training = true};
+  return {.B = 3, .T = 37, .loss_rows = 111, .training = true, .cache = 37};
 }
 
 struct BenchOptions {
@@ -87,10 +88,16 @@ class Bench {
     model->forward(context, tokens.data(), targets.data(), B, T, losses.data());
     return losses;
   }
-  std::vector<float> next_token_logits(const std::vector<int32_t>& tokens, int64_t T, int64_t position) {
+  std::vector<float> prefill(const std::vector<int32_t>& tokens, int64_t T, int64_t count) {
     poison_activations();
     std::vector<float> logits(static_cast<size_t>(shape.padded_vocab), NAN);
-    model->next_token_logits(context, tokens.data(), T, position, logits.data());
+    model->prefill(context, tokens.data(), T, count, logits.data());
+    return logits;
+  }
+  std::vector<float> decode(int32_t token, int64_t position) {
+    poison_activations(/*cache_too=*/false);
+    std::vector<float> logits(static_cast<size_t>(shape.padded_vocab), NAN);
+    model->decode(context, &token, position, logits.data());
     return logits;
   }
 
@@ -107,15 +114,19 @@ class Bench {
     dry.dry_run = &dry_run;
     if (batch.training) model->forward_backward(dry, nullptr, nullptr, batch.B, batch.T, 1.0f, nullptr);
     model->forward(dry, nullptr, nullptr, batch.B, batch.T, nullptr);
-    model->next_token_logits(dry, nullptr, batch.T, 0, nullptr);
+    if (batch.cache > 0) {
+      for (int64_t T = 1; T <= batch.T; T++) model->prefill(dry, nullptr, T, 1, nullptr);
+      model->decode(dry, nullptr, batch.cache - 1, nullptr);
+    }
     return dry_run.workspace_bytes;
   }
 
-  void poison_activations() {
+  void poison_activations(bool cache_too = true) {
     for (size_t i = 0; i < plan_.entries().size(); i++) {
       const PlanEntry& entry = plan_.entries()[i];
       const bool scratch = entry.category == Category::activations || entry.category == Category::workspace;
-      if (scratch && entry.bytes) std::memset(arena_->at<void>(static_cast<BufferId>(i)), 0xFF, entry.bytes);
+      if (scratch && entry.bytes && (cache_too || !entry.name.ends_with("_cache")))
+        std::memset(arena_->at<void>(static_cast<BufferId>(i)), 0xFF, entry.bytes);
     }
   }
 
@@ -133,7 +144,7 @@ std::vector<T> values(const SafetensorsFile& file, const std::string& name) {
 }
 
 inline SafetensorsFile fixture(const std::string& name) {
-  return SafetensorsFile(std::string(KILN_FIXTURES) + "/" + name);
+  return SafetensorsFile(paths::fixtures() + "/" + name);
 }
 
 // Parameters of the fixture; the padded rows of wte stay zero.

@@ -149,7 +149,7 @@ TEST(Gpt2Plan, BackwardFormsArePlannedForTrainingOnly) {
 // Flops and calls of one pass, found without memory.
 TEST(Gpt2Plan, DryRun) {
   const ModelShape m = gpt2_124m();
-  const BatchShape batch{.B = 4, .T = 1024, .loss_rows = 1000};
+  const BatchShape batch{.B = 4, .T = 1024, .loss_rows = 1000, .training = true, .cache = 1024};
   const std::unique_ptr<Model> model = create_gpt2(m);
   Plan plan;
   Context context;
@@ -182,8 +182,14 @@ TEST(Gpt2Plan, DryRun) {
   {
     DryRun dry_run;
     context.dry_run = &dry_run;
-    model->next_token_logits(context, nullptr, 1024, 7, nullptr);
+    model->prefill(context, nullptr, 1024, 8, nullptr);
     EXPECT_DOUBLE_EQ(dry_run.flops, 1024 * 2 * L * 12 * C * C + attention / 4 + 2 * 50304 * C);
+  }
+  {
+    DryRun dry_run;  // one token's work, and scores and values of the 701 positions that it sees
+    context.dry_run = &dry_run;
+    model->decode(context, nullptr, 700, nullptr);
+    EXPECT_DOUBLE_EQ(dry_run.flops, 2 * (L * 12 * C * C + 50304 * C) + 4 * L * 701 * C);
   }
 }
 

@@ -65,7 +65,7 @@ TEST_P(TorchTest, EveryInstructionSet) {
   }
 }
 
-TEST_P(TorchTest, NextTokenLogits) {
+TEST_P(TorchTest, PrefillLogits) {
   const SafetensorsFile file = fixture("gpt2_tiny.safetensors");
   const std::vector<int32_t> tokens = values<int32_t>(file, "tokens");
   const std::vector<float> expected = values<float>(file, "logits");
@@ -80,7 +80,7 @@ TEST_P(TorchTest, NextTokenLogits) {
       const int64_t b = row / 37, t = row % 37;
       const std::vector<int32_t> sequence(tokens.begin() + b * 37, tokens.begin() + (b + 1) * 37);
       for (int64_t T : {int64_t{37}, t + 1}) {  // what follows the position changes nothing
-        const std::vector<float> logits = bench.next_token_logits(sequence, T, t);
+        const std::vector<float> logits = bench.prefill(sequence, T, t + 1);
         EXPECT_LT(difference(logits.data(), &expected[i * V], V).max, kForwardTolerance) << b << " " << t;
       }
       i++;

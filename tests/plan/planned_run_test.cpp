@@ -2,13 +2,19 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <map>
+#include <set>
+
 #include "src/config/load.h"
+#include "src/core/file.h"
+#include "tests/paths.h"
 
 namespace kiln::plan {
 namespace {
 
 PlannedRun plan_preset(const char* preset, const std::vector<std::string>& overrides = {}) {
-  const auto config = config::load(std::string(KILN_SOURCE) + "/configs/" + preset, overrides);
+  const auto config = config::load(paths::source() + "/configs/" + preset, overrides);
   Device device;
   device.isa = best_isa();
   device.threads = 2;
@@ -19,6 +25,44 @@ PlannedRun plan_preset(const char* preset, const std::vector<std::string>& overr
 TEST(PlannedRun, Gpt2SmallHasItsParameters) {
   const PlannedRun run = plan_preset("gpt2-124m/adamw.json");
   EXPECT_EQ(run.model->parameters().elements(), 124439808 + 47 * 768);
+}
+
+// V x C + T x C + L (12 C^2 + 13 C) + 2 C: embeddings, blocks (four matrices of 12 C^2 together, their biases and two norms),
+// last norm. GPT-2's vocabulary has 47 rows of padding.
+TEST(Presets, EveryOneResolvesToAModelOfItsSize) {
+  const std::map<std::string, int64_t> parameters = {{"gpt2-124m", 124'439'808 + 47 * 768},
+                                                     {"gpt2-350m", 354'823'168 + 47 * 1024},
+                                                     {"gpt2-mini", 1'874'688}};
+  const std::map<std::string, std::set<std::string>> ranks = {{"gpt2-124m", {"r32", "r64", "r128", "r256"}},
+                                                              {"gpt2-350m", {"r32", "r64", "r128", "r256"}},
+                                                              {"gpt2-mini", {"r16", "r32"}}};
+  std::set<std::string> folders;
+  for (const auto& folder : std::filesystem::directory_iterator(paths::source() + "/configs")) {
+    const std::string model = folder.path().filename();
+    folders.insert(model);
+    ASSERT_TRUE(parameters.contains(model)) << model << " has no parameter count here";
+    std::set<std::string> names;
+    for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
+      const std::string name = file.path().stem();
+      SCOPED_TRACE(model + "/" + name);
+      names.insert(name);
+      const PlannedRun run = plan_preset((model + "/" + name + ".json").c_str());
+      EXPECT_EQ(run.model->parameters().elements(), parameters.at(model));
+      const auto config = config::load(file.path());
+      if (name != "base") {
+        EXPECT_EQ(name.find(config.optimizer.name), 0u) << "the file is named after another optimizer";
+      }
+      if (const size_t rank = name.rfind("-r"); config.optimizer.name == "pro-kl-shampoo") {
+        EXPECT_EQ(fmt::format("r{}", config.optimizer.rank), name.substr(rank + 1));
+      }
+      EXPECT_NE(read_file(file.path()).find("\"notes\""), std::string::npos)
+          << "where do the values come from?";
+    }
+    std::set<std::string> expected = {"base", "adamw", "muon", "kl-shampoo", "kl-shampoo-published"};
+    for (const auto& rank : ranks.at(model)) expected.insert("pro-kl-shampoo-" + rank);
+    EXPECT_EQ(names, expected) << model;
+  }
+  EXPECT_EQ(folders.size(), parameters.size());
 }
 
 TEST(PlannedRun, MemoryOfGpt2SmallFollowsItsParameters) {

@@ -15,9 +15,10 @@ def fails(code, *arguments, says):
 
 
 help_text = kiln("--help").stdout
-for words in ("train", "plan", "config", "data", "replay", "Examples:", "Exit codes:"):
+COMMANDS = ("train", "eval", "generate", "plan", "config", "data", "bench", "inspect", "compare", "replay")
+for words in (*COMMANDS, "Examples:", "Exit codes:"):
     require(words in help_text, f"kiln --help lacks '{words}'")
-for command in ("train", "plan", "config", "data", "replay"):
+for command in COMMANDS:
     require(len(kiln(command, "--help").stdout) > 200, f"kiln {command} --help teaches nothing")
 version = kiln("--version").stdout
 for words in ("kiln", "backends", "instruction set", "oneDNN", "OpenBLAS", "PCRE2", "Unicode", "nlohmann/json"):
@@ -33,6 +34,15 @@ fails(2, "train", config, "--set", "train.precision=bf16", says=["bf16"])
 fails(3, "train", config, "--set", "data.train=nowhere_*.bin", says=["nowhere_*.bin", "hint"])
 fails(3, "train", config, "--set", "data.tokenizer=gpt3", says=["there is no tokenizer \"gpt3\"", "hint"])
 fails(2, "config", says=["nothing to do"])
+fails(2, "train", config, "--set", "train.steps=many", says=["expected an integer", "Range: 0 <= steps <= 100000000"])
+
+# Ranks hold everything once each; how they share a step is told, whether it works out or not.
+one, three = kiln("plan", config).stdout, kiln("plan", config, "--ranks", 3).stdout
+total = next(line for line in one.splitlines() if line.startswith("total bytes: "))
+require(total in three and "3 ranks cannot share that evenly" in three and "a multiple of 384" in three, three)
+require("2 micro-batches of 4 x 32, 1 on each rank" in kiln("plan", config, "--ranks", 2).stdout, "two ranks share two micro-batches")
+require("h.*.attn.qkv.weight" in one and "flop/token" in one, one)
+fails(2, "plan", config, "--ranks", 0, says=["--ranks"])
 
 # A vocabulary of one's own: samples are text, and neither a smaller model nor another tokenizer is taken for it.
 trained = make_workplace(vocab=500)

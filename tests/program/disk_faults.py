@@ -4,7 +4,7 @@ Usage: disk_faults.py [STRIDE]: every STRIDE-th operation only"""
 
 import sys
 
-from support import BUILD, kiln, loss_sequence, make_workplace, remove, require
+from support import kiln, loss_sequence, make_workplace, preload, remove, require
 
 DATA_ERROR = 3
 stride = int(sys.argv[1]) if len(sys.argv) > 1 else 1
@@ -14,7 +14,7 @@ config = folder / "config.json"
 
 
 def train(run, *arguments, **fault):
-    environment = {"LD_PRELOAD": f"{BUILD}/tests/libfile_fault.so", **{k.upper(): str(v) for k, v in fault.items()}}
+    environment = preload("file_fault") | {k.upper(): str(v) for k, v in fault.items()}
     return kiln("train", config, "--set", f"output.dir={run}", *arguments, check=False, env=environment if fault else None)
 
 

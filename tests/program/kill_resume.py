@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from support import BUILD, KILN, kiln, loss_sequence, make_workplace, remove, require
+from support import KILN, kiln, loss_sequence, make_workplace, preload, remove, require
 
 kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -43,8 +43,8 @@ def run_and_kill(run):
     kind = rng.choice(list(spent))
     if kind == "inside the checkpoint write":
         # Dies inside the n-th file operation (open for writing, write, fsync, rename, mkdir, unlink) below checkpoints/.
-        environment |= {"LD_PRELOAD": f"{BUILD}/tests/libfile_fault.so", "FAULT": "kill",
-                        "FAULT_AT": str(rng.randint(1, 90)), "FAULT_BELOW": "checkpoints"}
+        environment |= preload("file_fault") | {"FAULT": "kill", "FAULT_AT": str(rng.randint(1, 90)),
+                                                "FAULT_BELOW": "checkpoints"}
     process = subprocess.Popen([KILN, "train", str(config), "--resume", "--set", f"output.dir={run}"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     if kind == "at a random time":

@@ -3,7 +3,7 @@ before the first step, and nothing of 64 KiB or more is allocated while the run 
 
 import re
 
-from support import BUILD, kiln, make_workplace, remove, require
+from support import kiln, make_workplace, preload, remove, require
 
 folder = make_workplace(
     vocab=400,
@@ -21,7 +21,7 @@ def check(name, overrides):
         return print(f"{name}: not on this machine")
     planned = int(re.search(r"total bytes: (\d+)", plan.stdout).group(1))
     log = folder / f"{name}.allocations"
-    kiln("train", config, *overrides, env={"LD_PRELOAD": f"{BUILD}/tests/liballocation_log.so", "ALLOCATION_LOG": str(log)})
+    kiln("train", config, *overrides, env=preload("allocation_log") | {"ALLOCATION_LOG": str(log)})
 
     events = [line.split() for line in open(log, encoding="utf-8")]
     steps = [i for i, event in enumerate(events) if event[0] == "step"]

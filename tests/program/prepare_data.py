@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from support import BUILD, KILN, kiln, remove, require
+from support import KILN, kiln, preload, remove, require
 
 kills = int(sys.argv[1]) if len(sys.argv) > 1 else 25
 rng = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
@@ -99,8 +99,8 @@ while sum(spent.values()) < kills:
         environment = dict(os.environ)
         kind = rng.choice(list(spent))
         if kind == "inside a write":
-            environment |= {"LD_PRELOAD": f"{BUILD}/tests/libkill_at_file_call.so",
-                            "KILL_AT_FILE_CALL": str(rng.randint(1, 120)), "KILL_BELOW": str(killed)}
+            environment |= preload("file_fault") | {"FAULT": "kill", "FAULT_AT": str(rng.randint(1, 120)),
+                                                    "FAULT_BELOW": str(killed)}
         process = subprocess.Popen([KILN, *map(str, prepare), str(killed), *map(str, inputs)], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, env=environment)
         if kind == "at a random time":
@@ -118,6 +118,7 @@ while sum(spent.values()) < kills:
         half += killed.exists() and any(file.suffix == ".tmp" for file in killed.iterdir())
     require(contents(killed) == expected, f"a dataset that was killed on its way differs: see {killed}")
 
+require(kills < 20 or min(spent.values()) > kills / 10, f"kills of one kind only: {spent}")
 remove(folder)
 print(f"{', '.join(f'{count} kills {kind}' for kind, count in spent.items())} ({half} left half-written files), {runs} runs: "
       "the same bytes")

@@ -54,6 +54,14 @@ def make_workplace(vocab=None, **sections):
     return folder
 
 
+def preload(library):
+    """The environment that loads tests/program/LIBRARY.cpp into kiln, after the sanitizer that kiln may be built with."""
+    file = pathlib.Path(BUILD) / f"tests/lib{library}.so"
+    if not file.exists():
+        sys.exit(f"FAILED: {file} is not built")
+    return {"LD_PRELOAD": f"{os.environ.get('KILN_SANITIZER_RUNTIME', '')}:{file}".lstrip(":")}
+
+
 def kiln(*arguments, check=True, env=None, timeout=300):
     """Runs kiln to its end; with check, a failure ends the test with what kiln printed."""
     result = subprocess.run([KILN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,

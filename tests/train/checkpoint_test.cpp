@@ -66,7 +66,9 @@ CheckpointState state_of(int64_t step) {
           .optimizer_t = step - 1,
           .samples = 7 * step,
           .data = "5 tokens",
-          .config_json = "{\"a\": \"b\\n\"}"};
+          .config_json = "{\"a\": \"b\\n\"}",
+          .losses = {1.0 / 3, 5e-324, 1e300, -0.1, 7},
+          .gradient_norms = step % 2 == 0 ? std::vector<double>{} : std::vector<double>{0.1 + 0.2}};
 }
 
 class Checkpoint : public ::testing::Test {
@@ -103,6 +105,8 @@ class Checkpoint : public ::testing::Test {
     EXPECT_EQ(state.samples, 7 * step);
     EXPECT_EQ(state.data, state_of(step).data);
     EXPECT_EQ(state.config_json, state_of(step).config_json);
+    EXPECT_EQ(state.losses, state_of(step).losses);
+    EXPECT_EQ(state.gradient_norms, state_of(step).gradient_norms);
     EXPECT_TRUE(bytes_of(loaded) == bytes_of(expected)) << "other numbers than were saved at step " << step;
   }
 
@@ -221,6 +225,9 @@ TEST_F(Checkpoint, BrokenOnesAreReportedAndPassedOver) {
   };
   edited("is not a JSON object", [](json& m) { m = json::array(); });
   edited("has version 3, this program knows version 2", [](json& m) { m["version"] = 3; });
+  edited("\"guard_losses\" is not an array of numbers", [](json& m) { m["guard_losses"] = {1, "2"}; });
+  edited("\"guard_gradient_norms\" is not an array of numbers",
+         [](json& m) { m["guard_gradient_norms"] = 3; });
   edited("\"version\" is not a whole number", [](json& m) { m.erase("version"); });
   edited("\"step\" is not a whole number", [](json& m) { m["step"] = -1; });
   edited("\"samples\" is not a whole number", [](json& m) { m["samples"] = 1.5; });

@@ -10,6 +10,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "tests/paths.h"
 
 namespace kiln::train {
 namespace {
@@ -21,7 +22,7 @@ class RunFolderTest : public testing::Test {
   RunFolderTest() {
     folder_ = fs::temp_directory_path() / ("kiln-run-folder-" + std::to_string(::getpid()));
     fs::remove_all(folder_);
-    config_ = config::load(KILN_SOURCE "/configs/gpt2-mini/adamw.json", {"output.dir=" + folder_.string()});
+    config_ = config::load(paths::source() + "/configs/gpt2-mini/adamw.json", {"output.dir=" + folder_.string()});
   }
   ~RunFolderTest() override { fs::remove_all(folder_); }
 
@@ -66,6 +67,58 @@ TEST_F(RunFolderTest, ResumingDropsWhatCameAfterTheCheckpointAndLinesCutInHalf) 
   EXPECT_NE(log.find("\"step\":2"), std::string::npos);
   EXPECT_EQ(log.find("\"step\":3"), std::string::npos);
   EXPECT_EQ(read("main.log"), "s:1 trl:1.0000 lr:0.001 norm:0.5000\ns:2 trl:2.0000 lr:0.001 norm:0.5000\n");
+}
+
+// Lines can be lost: a disk that was full for long, an edited file.
+TEST_F(RunFolderTest, ResumingNamesTheStepsThatTheLogLacks) {
+  const auto warning_after = [&](const std::vector<int64_t>& steps, int64_t resume_step) {
+    fs::remove_all(folder_);
+    {
+      RunFolder folder(config_, RunFolder::Mode::fresh, 0);
+      for (const int64_t step : steps) {
+        folder.record_step(metrics(step, 1));
+        folder.record_metric(step, "x", 1);
+        folder.record_sample(step, "\"loss\": 1");
+      }
+      folder.record_validation(9, 2, 5);  // says nothing about step 9
+    }
+    testing::internal::CaptureStderr();
+    { RunFolder folder(config_, RunFolder::Mode::resume, resume_step); }
+    return testing::internal::GetCapturedStderr();
+  };
+  const auto range = [](const std::string& text) {
+    const size_t begin = text.find("steps "), end = text.find(", which");
+    return begin == std::string::npos ? text : text.substr(begin, end - begin);
+  };
+  EXPECT_EQ(warning_after({1, 2, 3, 4}, 4), "");
+  EXPECT_EQ(warning_after({1, 2, 3, 4}, 2), "");
+  EXPECT_EQ(range(warning_after({1, 2, 4, 5}, 5)), "steps 3");
+  EXPECT_EQ(range(warning_after({2, 3, 7}, 9)), "steps 1, 4 to 6, 8 to 9");
+  EXPECT_EQ(range(warning_after({}, 7)), "steps 1 to 7");
+  EXPECT_EQ(range(warning_after({2, 4, 6, 8, 10, 12, 14, 16}, 16)), "steps 1, 3, 5, 7, 9 and 3 more ranges");
+}
+
+TEST_F(RunFolderTest, WritesWhyAStepWasSkippedAndNothingAboutGuardsThatAreOff) {
+  {
+    RunFolder folder(config_, RunFolder::Mode::fresh, 0);
+    folder.record_step(metrics(1, 1));
+    StepMetrics skipped = metrics(2, 9);
+    skipped.skipped = true;
+    skipped.reason = "loss 8.0 deviations above its mean";
+    skipped.loss_deviations = 8;
+    folder.record_step(skipped);
+  }
+  std::ifstream lines(folder_ / "metrics.jsonl");
+  std::string first, second;
+  std::getline(lines, first);
+  std::getline(lines, second);
+  const auto a = nlohmann::json::parse(first), b = nlohmann::json::parse(second);
+  for (const char* key : {"skipped", "reason", "loss_deviations", "gradient_norm_deviations"})
+    EXPECT_FALSE(a.contains(key)) << key;
+  EXPECT_EQ(b["skipped"], true);
+  EXPECT_EQ(b["reason"], "loss 8.0 deviations above its mean");
+  EXPECT_EQ(b["loss_deviations"], 8.0);
+  EXPECT_FALSE(b.contains("gradient_norm_deviations"));
 }
 
 TEST_F(RunFolderTest, KnowsAnOccupiedFolder) {

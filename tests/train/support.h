@@ -92,9 +92,11 @@ class WatchedModel final : public models::Model {
     forward_calls.push_back({{tokens, tokens + B * T}, {targets, targets + B * T}, B, T, 0});
     model_->forward(context, tokens, targets, B, T, losses);
   }
-  void next_token_logits(Context& context, const int32_t* tokens, int64_t T, int64_t position,
-                         float* logits) override {
-    model_->next_token_logits(context, tokens, T, position, logits);
+  void prefill(Context& context, const int32_t* tokens, int64_t T, int64_t count, float* logits) override {
+    model_->prefill(context, tokens, T, count, logits);
+  }
+  void decode(Context& context, const int32_t* token, int64_t position, float* logits) override {
+    model_->decode(context, token, position, logits);
   }
 
  private:
@@ -190,11 +192,6 @@ class ThreadRank final : public dist::Communicator {
   int size() const override { return static_cast<int>(place_.data.size()); }
   void sum(float* data, int64_t n) override { add(data, n); }
   void sum(double* data, int64_t n) override { add(data, n); }
-  void broadcast(void* data, int64_t bytes, int root) override {
-    show(data);
-    if (rank_ != root) std::memcpy(data, place_.data[static_cast<size_t>(root)], static_cast<size_t>(bytes));
-    place_.barrier.arrive_and_wait();
-  }
   bool any(bool flag) override {
     double flags = flag ? 1 : 0;
     add(&flags, 1);

@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "kernels/gemm_peak.h"
 #include "kernels/table.h"
 #include "src/core/shape.h"
 
@@ -30,10 +31,13 @@ double seconds_now() {
 
 }  // namespace
 
-double measure_gemm_peak(Context& context, double seconds) {
+GemmPeakShape gemm_peak_shape(const Device& device) {
   // Deep products with a narrow result: panels and tiles stay in the second-level cache. Four tiles a thread.
-  constexpr int64_t N = 384, K = 1536;
-  const int64_t rows = 512 * context.device.threads;
+  return {.rows = 512 * device.threads, .N = 384, .K = 1536};
+}
+
+double measure_gemm_peak(Context& context, double seconds) {
+  const auto [rows, N, K] = gemm_peak_shape(context.device);
   const auto in = allocate_floats(rows * K), weights = allocate_floats(N * K),
              out = allocate_floats(rows * N);
   const auto storage =

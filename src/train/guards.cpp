@@ -1,0 +1,52 @@
+#include "src/train/guards.h"
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "src/core/error.h"
+
+namespace kiln::train {
+
+OutlierWindow::OutlierWindow(double z, int64_t window) : z_(z), window_(static_cast<size_t>(window)) {
+  require(z == 0 || window >= 2, "a window of outliers needs two values");
+  if (z_ > 0) values_.reserve(window_);
+}
+
+OutlierWindow::Moments OutlierWindow::moments() const {
+  const auto n = static_cast<double>(values_.size());
+  double sum = 0, squares = 0;
+  for (const double x : values_) sum += x;
+  const double mean = sum / n;
+  for (const double x : values_) squares += (x - mean) * (x - mean);
+  return {mean, std::sqrt(squares / n)};
+}
+
+double OutlierWindow::deviations(double x) const {
+  if (!filled()) return std::numeric_limits<double>::quiet_NaN();
+  const Moments m = moments();
+  return m.deviation > 0 ? (x - m.mean) / m.deviation : std::numeric_limits<double>::quiet_NaN();
+}
+
+bool OutlierWindow::add(double x) {
+  if (z_ == 0) return false;
+  if (!std::isfinite(x)) return filled();
+  if (!filled()) {
+    values_.push_back(x);
+    return false;
+  }
+  const Moments m = moments();
+  const double bound = m.mean + z_ * m.deviation;
+  const bool outlier = m.deviation > 0 && x > bound;
+  values_.erase(values_.begin());
+  values_.push_back(outlier ? bound : x);
+  return outlier;
+}
+
+void OutlierWindow::restore(std::vector<double> values) {
+  require(values.size() <= window_ || z_ == 0, "a window is restored with more values than it holds");
+  values_ = std::move(values);
+  if (z_ > 0) values_.reserve(window_);
+}
+
+}  // namespace kiln::train

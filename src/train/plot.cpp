@@ -1,0 +1,46 @@
+#include "src/train/plot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace kiln::train {
+
+std::string plot(const std::vector<Curve>& curves, int rows, int columns) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  double low = infinity, high = -infinity, end = 0;
+  const auto is_drawn = [](const auto& p) { return std::isfinite(p.first) && std::isfinite(p.second); };
+  for (const Curve& curve : curves) {
+    for (const auto& p : curve.points) {
+      if (!is_drawn(p)) continue;
+      low = std::min(low, p.second);
+      high = std::max(high, p.second);
+      end = std::max(end, p.first);
+    }
+  }
+  if (low > high) return {};
+  const double height = std::max(high - low, 1e-12), width = end > 0 ? end : 1;
+  std::vector<std::string> grid(static_cast<size_t>(rows), std::string(static_cast<size_t>(columns), ' '));
+  for (const Curve& curve : curves) {
+    for (const auto& p : curve.points) {
+      if (!is_drawn(p)) continue;
+      const double row = std::round((high - p.second) / height * (rows - 1));
+      const double column = std::round(p.first / width * (columns - 1));
+      grid[static_cast<size_t>(row)][static_cast<size_t>(column)] = curve.mark;
+    }
+  }
+  std::string text;
+  for (int r = 0; r < rows; r++) {
+    const std::string& line = grid[static_cast<size_t>(r)];
+    const bool labelled = r == 0 || r == rows - 1 || r == rows / 2;
+    const std::string label =
+        labelled ? fmt::format("{:.3f}", high - height * r / std::max(1, rows - 1)) : "";
+    text += fmt::format("{:>9} |{}\n", label, line.substr(0, line.find_last_not_of(' ') + 1));
+  }
+  text += fmt::format("{:>9} +{}\n", "", std::string(static_cast<size_t>(columns), '-'));
+  return text + fmt::format("{:>12}{:>{}}\n", "0", fmt::format("{:.0f}", end), std::max(1, columns - 1));
+}
+
+}  // namespace kiln::train

@@ -1,0 +1,19 @@
+// A small picture of curves, in letters, for a terminal.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kiln::train {
+
+struct Curve {
+  char mark;
+  std::vector<std::pair<double, double>> points;  // x, y; x >= 0
+};
+
+// `rows` lines of `columns` characters with their scales; x begins at 0. Where several curves meet stands the mark of
+// the last one. "" when no point is finite.
+std::string plot(const std::vector<Curve>& curves, int rows, int columns);
+
+}  // namespace kiln::train
