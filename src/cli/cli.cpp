@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "src/cli/run.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/train/versions.h"

@@ -5,9 +5,6 @@
 
 namespace kiln::cli {
 
-// Parses, runs, prints errors with their hints; returns the exit code.
-int run(int argc, char** argv);
-
 // Each adds one subcommand; what the chosen one computes as exit code lands in `exit_code`.
 void add_train(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);

@@ -9,14 +9,14 @@
 namespace kiln::train {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 std::string row(const std::string& name, const Spread& s, double whole) {
   return fmt::format("  {:<24} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.2f} {:>7.1f} %\n", name, s.median, s.least,
                      s.most, s.mean, 100 * s.mean / whole);
 }
 
-json spread_json(const Spread& s) {
+ordered_json spread_json(const Spread& s) {
   return {{"median", s.median}, {"least", s.least}, {"most", s.most}, {"mean", s.mean}};
 }
 
@@ -56,7 +56,7 @@ std::string text_of(const BenchResult& r) {
 }
 
 std::string json_of(const BenchResult& r) {
-  json out = {{"device", r.device},
+  ordered_json out = {{"device", r.device},
               {"planned_bytes", r.planned_bytes},
               {"ceiling_gflops", r.peak_gflops},
               {"measured_gemm_gflops", r.measured_peak_gflops},
@@ -72,7 +72,7 @@ std::string json_of(const BenchResult& r) {
                {{"step", spread_json(r.step)},
                 {"forward_backward", spread_json(r.passes)},
                 {"rest", spread_json(r.rest)}}},
-              {"optimizers", json::object()},
+              {"optimizers", ordered_json::object()},
               {"config_step_ms", r.config_step_ms()},
               {"step_ms", r.step_ms}};
   for (const auto& [name, spread] : r.optimizers) {

@@ -246,11 +246,10 @@ bool is_checkpoint(const fs::path& path) {
   }
   const std::string name =
       fs::path(path / "").parent_path().filename().string();  // without a slash at the end
-  if (fs::exists(path / kManifest, ignored) || name.starts_with(kStep) ||
-      name.starts_with(std::string(kReplaced) + std::string(kStep))) {
-    return true;
-  }
+  if (fs::exists(path / kManifest, ignored)) return true;
+  // Before the name counts: a run may be called step_size_01.
   if (RunFolder::holds_run(path) || fs::exists(path / "config.json", ignored)) return false;
+  if (name.starts_with(kStep) || name.starts_with(std::string(kReplaced) + std::string(kStep))) return true;
   throw Error(ExitCode::data, fmt::format("{} holds neither a run nor a checkpoint", path.string()),
               "a run has metrics.jsonl, a checkpoint manifest.json; kiln data inspect shows token shards");
 }

@@ -6,24 +6,24 @@
 namespace kiln::train {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
-json number(double x) {
-  return std::isfinite(x) ? json(x) : json();
+ordered_json number(double x) {
+  return std::isfinite(x) ? ordered_json(x) : ordered_json();
 }
-json number(const std::optional<double>& x) {
-  return x ? number(*x) : json();
+ordered_json number(const std::optional<double>& x) {
+  return x ? number(*x) : ordered_json();
 }
 
-json validation_json(const LoggedValidation* v) {
-  if (!v) return json();
+ordered_json validation_json(const LoggedValidation* v) {
+  if (!v) return ordered_json();
   return {{"step", v->step}, {"tokens", v->tokens}, {"seconds", v->seconds}, {"loss", number(v->loss)}};
 }
 
-json table(const Comparison& c, Axis axis) {
-  json rows = json::array();
+ordered_json table(const Comparison& c, Axis axis) {
+  ordered_json rows = ordered_json::array();
   for (const double place : places(c, axis)) {
-    json row = {{"at", place}, {"training_loss", json::array()}, {"validation_loss", json::array()}};
+    ordered_json row = {{"at", place}, {"training_loss", ordered_json::array()}, {"validation_loss", ordered_json::array()}};
     for (const ComparedRun& run : c.runs) {
       row["training_loss"].push_back(number(training_at(run.log, axis, place, c.options.window)));
       row["validation_loss"].push_back(number(validation_at(run.log, axis, place)));
@@ -33,8 +33,8 @@ json table(const Comparison& c, Axis axis) {
   return rows;
 }
 
-json reaches(const Comparison& c) {
-  json all = json::array();
+ordered_json reach_rows(const Comparison& c) {
+  ordered_json all = ordered_json::array();
   for (size_t target = 0; target < c.runs.size(); target++) {
     const auto& goal = c.runs[target].log.validations;
     if (goal.empty() || !std::isfinite(goal.back().loss)) continue;
@@ -42,7 +42,7 @@ json reaches(const Comparison& c) {
       if (i == target) continue;
       const Reach r = reach(c.runs[i].log, goal.back().loss);
       const LoggedValidation& final = goal.back();
-      json entry = {
+      ordered_json entry = {
           {"run", letter(i)}, {"target", letter(target)}, {"loss", final.loss}, {"reached", r.at != nullptr}};
       if (r.at) {
         entry["at"] = validation_json(r.at);
@@ -59,14 +59,14 @@ json reaches(const Comparison& c) {
 }  // namespace
 
 std::string json_of(const Comparison& c) {
-  json out = {{"window", c.options.window}, {"runs", json::array()}};
+  ordered_json out = {{"window", c.options.window}, {"runs", ordered_json::array()}};
   for (size_t i = 0; i < c.runs.size(); i++) {
     const ComparedRun& run = c.runs[i];
     const LoggedStep& last = run.log.steps.back();
     const auto& validations = run.log.validations;
     out["runs"].push_back({{"letter", letter(i)},
                            {"path", run.path.string()},
-                           {"optimizer", run.config ? json(run.config->optimizer.name) : json()},
+                           {"optimizer", run.config ? ordered_json(run.config->optimizer.name) : ordered_json()},
                            {"steps", last.step},
                            {"tokens", last.tokens},
                            {"seconds", last.seconds},
@@ -80,8 +80,8 @@ std::string json_of(const Comparison& c) {
   out["at_equal_steps"] = table(c, Axis::steps);
   out["at_equal_tokens"] = table(c, Axis::tokens);
   out["at_equal_seconds"] = table(c, Axis::seconds);
-  out["reach"] = reaches(c);
-  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  out["reach"] = reach_rows(c);
+  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace kiln::train

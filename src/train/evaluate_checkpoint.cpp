@@ -79,7 +79,7 @@ EvaluationReport evaluate_checkpoint(const EvaluationRequest& request,
 
   const int64_t batch = model.run().validation_batch * model.run().shape.T;
   int64_t tokens = predicted_tokens(dataset);
-  if (request.batches > 0 && request.batches < tokens / batch) tokens = request.batches * batch;
+  if (request.batches > 0 && request.batches <= tokens / batch) tokens = request.batches * batch;
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   report.result = evaluate(model.context(), model.run(), dataset, tokens, [&](int64_t done) {
@@ -128,7 +128,8 @@ std::string to_json(const EvaluationReport& r) {
                                  {"tokens_per_second", r.tokens_per_second()}};
   if (r.bytes) json["bytes"] = *r.bytes;
   if (const auto bits = r.bits_per_byte()) json["bits_per_byte"] = *bits;
-  return json.dump();
+  // A path may be no UTF-8; the figures are not lost over that.
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace kiln::train

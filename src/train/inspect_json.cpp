@@ -7,14 +7,14 @@
 namespace kiln::train {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 // JSON has no NaN: null.
-json number(double x) {
-  return std::isfinite(x) ? json(x) : json();
+ordered_json number(double x) {
+  return std::isfinite(x) ? ordered_json(x) : ordered_json();
 }
 
-json validation_json(const LoggedValidation& v) {
+ordered_json validation_json(const LoggedValidation& v) {
   return {{"step", v.step},
           {"tokens", v.tokens},
           {"seconds", v.seconds},
@@ -22,10 +22,10 @@ json validation_json(const LoggedValidation& v) {
           {"unigram_entropy", number(v.unigram_entropy)}};
 }
 
-json tensors_json(const std::vector<InspectedTensor>& tensors) {
-  json list = json::array();
+ordered_json tensors_json(const std::vector<InspectedTensor>& tensors) {
+  ordered_json list = ordered_json::array();
   for (const InspectedTensor& t : tensors) {
-    json entry = {{"name", t.name}, {"type", t.type}, {"shape", t.shape}, {"bytes", t.bytes}};
+    ordered_json entry = {{"name", t.name}, {"type", t.type}, {"shape", t.shape}, {"bytes", t.bytes}};
     if (t.stats) {
       entry["rms"] = number(t.stats->rms);
       entry["abs_max"] = number(t.stats->abs_max);
@@ -36,24 +36,24 @@ json tensors_json(const std::vector<InspectedTensor>& tensors) {
   return list;
 }
 
-json config_json(const std::string& text) {
-  const json config = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  return config.is_discarded() ? json() : config;
+ordered_json config_json(const std::string& text) {
+  const ordered_json config = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return config.is_discarded() ? ordered_json() : config;
 }
 
 // Paths and messages may hold bytes that are not UTF-8.
-std::string dump(const json& value) {
-  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+std::string dump(const ordered_json& value) {
+  return value.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
 
 std::string json_of(const InspectedRun& run, const InspectOptions& options) {
   const MetricsLog& log = run.log;
-  json out = {{"run", run.path.string()},
-              {"process", run.process ? json(*run.process) : json()},
-              {"config", run.config ? config_json(config::to_json(*run.config)) : json()},
-              {"parameters", run.parameters > 0 ? json(run.parameters) : json()}};
+  ordered_json out = {{"run", run.path.string()},
+              {"process", run.process ? ordered_json(*run.process) : ordered_json()},
+              {"config", run.config ? config_json(config::to_json(*run.config)) : ordered_json()},
+              {"parameters", run.parameters > 0 ? ordered_json(run.parameters) : ordered_json()}};
   if (!log.steps.empty()) {
     const LoggedStep& last = log.steps.back();
     out["step"] = last.step;
@@ -71,7 +71,7 @@ std::string json_of(const InspectedRun& run, const InspectOptions& options) {
                 {"rewound", log.rewound},
                 {"broken_lines", log.broken_lines},
                 {"torn", log.torn}};
-  out["checkpoints"] = json::array();
+  out["checkpoints"] = ordered_json::array();
   for (const RunCheckpoint& c : run.checkpoints) {
     out["checkpoints"].push_back({{"step", c.step},
                                   {"path", c.path.string()},
@@ -86,19 +86,19 @@ std::string json_of(const InspectedRun& run, const InspectOptions& options) {
 
 std::string json_of(const InspectedCheckpoint& found, const InspectOptions& options) {
   const CheckpointState& s = found.state;
-  json out = {{"checkpoint", found.path.string()},
+  ordered_json out = {{"checkpoint", found.path.string()},
               {"step", s.step},
               {"optimizer_t", s.optimizer_t},
               {"samples", s.samples},
               {"data", s.data},
               {"config", config_json(s.config_json)}};
-  out["files"] = json::array();
+  out["files"] = ordered_json::array();
   for (const CheckpointFile& file : found.files) {
     out["files"].push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3", file.checksum}});
   }
   out["parameters"] = tensors_json(found.parameters);
   out["optimizer"] = tensors_json(found.optimizer);
-  out["optimizer_kinds"] = json::array();
+  out["optimizer_kinds"] = ordered_json::array();
   for (const StateKind& k : found.kinds) {
     out["optimizer_kinds"].push_back(
         {{"name", k.name}, {"tensors", k.tensors}, {"elements", k.elements}, {"bytes", k.bytes}});

@@ -69,7 +69,7 @@ TEST(Sampler, RanksShareOneOrder) {
     std::vector<int64_t> order;
     for (int64_t i = 0; i < kB * kStepMicroBatches * kSteps; i++) order.push_back(single.window(i));
     for (const int64_t ranks : {1, 2, 3, 8}) {
-      SCOPED_TRACE(testing::Message() << windows << " windows, " << ranks << " ranks");
+      SCOPED_TRACE(::testing::Message() << windows << " windows, " << ranks << " ranks");
       std::vector<std::vector<int64_t>> samples(static_cast<size_t>(ranks)), drawn(samples.size());
       for (int64_t rank = 0; rank < ranks; rank++) {
         Sampler sampler(windows, 9);  // each rank has its own

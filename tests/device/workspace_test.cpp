@@ -7,12 +7,12 @@
 namespace kiln {
 namespace {
 
-struct Memory {
+struct Buffer {
   alignas(Plan::kAlignment) char bytes[8 * Plan::kAlignment];
 };
 
 TEST(Workspace, TakesAlignedPiecesThatDoNotOverlap) {
-  Memory memory;
+  Buffer memory;
   Workspace workspace(memory.bytes, sizeof memory.bytes);
   EXPECT_EQ(workspace.bytes(), sizeof memory.bytes);
   Workspace::Scope scope(workspace);
@@ -30,7 +30,7 @@ TEST(Workspace, BytesForIsWhatTakeTakes) {
   static_assert(Workspace::bytes_for<float>(32) == Plan::kAlignment);
   static_assert(Workspace::bytes_for<float>(33) == 2 * Plan::kAlignment);
   for (int64_t count : {0, 1, 31, 32, 33, 64, 100}) {
-    Memory memory;
+    Buffer memory;
     const size_t bytes = Workspace::bytes_for<float>(count) + Workspace::bytes_for<double>(count);
     Workspace enough(memory.bytes, bytes);
     Workspace::Scope scope(enough);
@@ -46,7 +46,7 @@ TEST(Workspace, BytesForIsWhatTakeTakes) {
 }
 
 TEST(Workspace, ScopesGiveBackWhatTheyTook) {
-  Memory memory;
+  Buffer memory;
   Workspace workspace(memory.bytes, sizeof memory.bytes);
   Workspace::Scope outer(workspace);
   char* first = outer.take<char>(100);
@@ -61,7 +61,7 @@ TEST(Workspace, ScopesGiveBackWhatTheyTook) {
 }
 
 TEST(Workspace, GivesBackAlsoWhenAKernelThrows) {
-  Memory memory;
+  Buffer memory;
   Workspace workspace(memory.bytes, sizeof memory.bytes);
   for (int round = 0; round < 3; round++) {
     EXPECT_THROW(

@@ -76,7 +76,7 @@ std::vector<int64_t> pieces_of(int64_t T) {
 
 // Against the last rows of the reference, within the bounds of the forward pass: there are as many keys, the
 // tiles of 64 keys are the same, and so is the list of rounded operations.
-void check(const Problem& problem) {
+void check_decode(const Problem& problem) {
   const AttentionShape& s = problem.s;
   const AttentionValues values = problem.values();
   const ScoreErrors scores(problem, values);
@@ -103,19 +103,19 @@ void check(const Problem& problem) {
 
 TEST(AttentionDecode, MatchesReferenceForEveryLength) {
   for (int64_t T : {1, 2, 3, 5, 15, 16, 17, 31, 63, 64, 65, 67, 100, 127, 128, 129, 257})
-    check(Problem({2, T, 2, 1, 20}));
+    check_decode(Problem({2, T, 2, 1, 20}));
 }
 
 TEST(AttentionDecode, MatchesReferenceForEveryHeadSize) {
   for (int64_t head_size : {1, 2, 3, 7, 8, 13, 16, 20, 31, 32, 48, 64, 80, 96, 128, 131, 256}) {
-    check(Problem({1, 70, 1, 1, head_size}));
+    check_decode(Problem({1, 70, 1, 1, head_size}));
   }
 }
 
 TEST(AttentionDecode, MatchesReferenceForEveryGrouping) {
   for (int64_t heads : {1, 2, 3, 6, 7}) {
     for (int64_t kv_heads : {1, 2, 3, 6, 7}) {
-      if (heads % kv_heads == 0) check(Problem({3, 67, heads, kv_heads, 16}));
+      if (heads % kv_heads == 0) check_decode(Problem({3, 67, heads, kv_heads, 16}));
     }
   }
 }
@@ -128,7 +128,7 @@ TEST(AttentionDecode, MatchesReferenceOnRandomShapes) {
   };
   for (int i = 0; i < 30; i++) {
     const int64_t kv_heads = between(1, 4), group = between(1, 3);
-    check(Problem({between(1, 3), between(1, 150), kv_heads * group, kv_heads, between(1, 70)}));
+    check_decode(Problem({between(1, 3), between(1, 150), kv_heads * group, kv_heads, between(1, 70)}));
   }
 }
 
@@ -136,15 +136,15 @@ TEST(AttentionDecode, MatchesReferenceOnRandomShapes) {
 // growing ones the maximum stands in the first tile or moves in every tile.
 TEST(AttentionDecode, SurvivesHugeScores) {
   const double size = std::sqrt(1200 / std::sqrt(32.0));  // q . k / sqrt(32) = 1200 for constant q = k = size
-  check(Problem({1, 200, 2, 2, 32}, 25));
-  check(Problem({1, 200, 2, 2, 32}, 0.3, size, size));
-  check(Problem({1, 200, 2, 2, 32}, 0.3, size, -size));
+  check_decode(Problem({1, 200, 2, 2, 32}, 25));
+  check_decode(Problem({1, 200, 2, 2, 32}, 0.3, size, size));
+  check_decode(Problem({1, 200, 2, 2, 32}, 0.3, size, -size));
   for (const double direction : {1.0, -1.0}) {
     Problem sorted({1, 200, 1, 1, 32}, 0.3, size, 0);
     for (int64_t i = 0; i < sorted.k.size(); i++) {
       sorted.k[i] += static_cast<float>(direction * size * static_cast<double>(i / 32) / 200);
     }
-    check(sorted);
+    check_decode(sorted);
   }
 }
 

@@ -10,7 +10,7 @@
 namespace kiln::tests {
 namespace {
 
-constexpr optim::AdamWOptions kOptions{.lr = 1e-3, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
+constexpr optim::AdamWOptions kSmallSteps{.lr = 1e-3, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
 
 ParameterTable odd_table() {
   ParameterTable table = small_table();
@@ -30,7 +30,7 @@ void fill(BoundRun& run) {
 // Squares of fp32 numbers are exact in fp64 and all terms are positive, so n additions err by at most n
 // 2^-53, some 8e-12 for 74,000 elements; the root halves that. long double is the reference.
 TEST(GradientNorm, MatchesADirectSum) {
-  BoundRun run(odd_table(), kOptions);
+  BoundRun run(odd_table(), kSmallSteps);
   fill(run);
   long double sum = 0;
   for (const Parameter& p : run.table.all()) {
@@ -42,7 +42,7 @@ TEST(GradientNorm, MatchesADirectSum) {
 }
 
 TEST(GradientNorm, SameBitsForAnyNumberOfThreads) {
-  BoundRun run(odd_table(), kOptions);
+  BoundRun run(odd_table(), kSmallSteps);
   fill(run);
   Machine one(1), two(2), three(3);
   const double norm = run.norm.compute(one.context, run.table);
@@ -51,7 +51,7 @@ TEST(GradientNorm, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(GradientNorm, HugeGradientsDoNotOverflow) {
-  BoundRun run(odd_table(), kOptions);
+  BoundRun run(odd_table(), kSmallSteps);
   run.table[2].gradient[5] = 3e38f;
   run.table[3].gradient[1] = -3e38f;
   Machine machine;
@@ -60,7 +60,7 @@ TEST(GradientNorm, HugeGradientsDoNotOverflow) {
 }
 
 TEST(GradientNorm, OneBadElementShows) {
-  BoundRun run(odd_table(), kOptions);
+  BoundRun run(odd_table(), kSmallSteps);
   Machine machine;
   EXPECT_EQ(run.norm.compute(machine.context, run.table), 0.0);
   for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),

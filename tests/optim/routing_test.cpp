@@ -14,7 +14,7 @@ namespace {
 
 using namespace optim;
 
-constexpr AdamWOptions kOptions{.lr = 1e-3, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
+constexpr AdamWOptions kAdamW{.lr = 1e-3, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
 
 std::vector<int> all_of(const ParameterTable& table) {
   std::vector<int> indices(table.all().size());
@@ -55,7 +55,7 @@ void expect_all_once(const std::vector<std::vector<int>>& covered) {
 
 TEST(Routing, EveryElementBelongsToExactlyOneMatrix) {
   const ParameterTable table = small_table();
-  const Routing routing = route(table, kOptions);
+  const Routing routing = route(table, kAdamW);
   std::vector<const RoutedBatch*> batches;
   for (const auto& group : routing.groups) {
     for (const auto& batch : group.batches) batches.push_back(&batch);
@@ -66,16 +66,16 @@ TEST(Routing, EveryElementBelongsToExactlyOneMatrix) {
 
 TEST(Routing, OnlyMatricesDecay) {
   const ParameterTable table = small_table();
-  const Routing routing = route(table, kOptions);
+  const Routing routing = route(table, kAdamW);
   ASSERT_EQ(routing.groups.size(), 2u);
   std::set<int> seen;
   for (const auto& group : routing.groups) {
     EXPECT_EQ(group.optimizer->name(), "adamw");
-    EXPECT_EQ(group.optimizer->lr(), kOptions.lr);
+    EXPECT_EQ(group.optimizer->lr(), kAdamW.lr);
     for (const auto& batch : group.batches) {
       for (const MatrixSource& source : batch.sources) {
         const Parameter& p = table[source.parameter];
-        EXPECT_EQ(group.optimizer->weight_decay(), p.shape.size() == 2 ? kOptions.wd : 0.0) << p.name;
+        EXPECT_EQ(group.optimizer->weight_decay(), p.shape.size() == 2 ? kAdamW.wd : 0.0) << p.name;
         EXPECT_TRUE(seen.insert(source.parameter).second) << p.name;
       }
     }
@@ -120,14 +120,14 @@ TEST(Routing, FusedMatricesCanBeSplitByRows) {
 TEST(Routing, GroupsWithoutParametersAreLeftOut) {
   ParameterTable table;
   table.add("w", {2, 3}, ParameterKind::matrix);
-  EXPECT_EQ(route(table, kOptions).groups.size(), 1u);
-  EXPECT_EQ(route(ParameterTable(), kOptions).groups.size(), 0u);
+  EXPECT_EQ(route(table, kAdamW).groups.size(), 1u);
+  EXPECT_EQ(route(ParameterTable(), kAdamW).groups.size(), 0u);
 }
 
 TEST(Routing, RefusesParametersOfMoreDimensions) {
   ParameterTable table;
   table.add("w", {2, 3, 4}, ParameterKind::matrix);
-  EXPECT_THROW(route(table, kOptions), Error);
+  EXPECT_THROW(route(table, kAdamW), Error);
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ PRESET = pathlib.Path(os.environ.get("KILN_SOURCE", ".")) / "configs" / "gpt2-12
 SLACK = 32 << 20
 
 folder = pathlib.Path(tempfile.mkdtemp(prefix="kiln-test-"))
-tokens = array.array("H", (random.Random(1).randrange(VOCAB) for _ in range(5000)))
+rng = random.Random(1)
+tokens = array.array("H", (rng.randrange(VOCAB) for _ in range(5000)))
 (folder / "train.bin").write_bytes(struct.pack("<3i", 20240520, 1, len(tokens)) + bytes(1012) + tokens.tobytes())
 
 

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class RunFolderTest : public testing::Test {
+class RunFolderTest : public ::testing::Test {
  protected:
   RunFolderTest() {
     folder_ = fs::temp_directory_path() / ("kiln-run-folder-" + std::to_string(::getpid()));
@@ -82,9 +82,9 @@ TEST_F(RunFolderTest, ResumingNamesTheStepsThatTheLogLacks) {
       }
       folder.record_validation(9, 2, 5);  // says nothing about step 9
     }
-    testing::internal::CaptureStderr();
+    ::testing::internal::CaptureStderr();
     { RunFolder folder(config_, RunFolder::Mode::resume, resume_step); }
-    return testing::internal::GetCapturedStderr();
+    return ::testing::internal::GetCapturedStderr();
   };
   const auto range = [](const std::string& text) {
     const size_t begin = text.find("steps "), end = text.find(", which");
