@@ -14,7 +14,8 @@
 
 namespace kiln::train {
 
-int run_kiln(const std::vector<std::string>& arguments, const std::filesystem::path& log) {
+int run_kiln(const std::vector<std::string>& arguments, const std::filesystem::path& log,
+             FunctionRef<void()> meanwhile) {
   // All that needs memory happens before the fork: a child of a process with threads may not allocate.
   std::vector<std::string> words{"kiln"};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -40,7 +41,8 @@ int run_kiln(const std::vector<std::string>& arguments, const std::filesystem::p
   }
   const int fork_error = errno;
   ::close(output);
-  if (child < 0) throw Error(ExitCode::failure, fmt::format("cannot start a run: {}", std::strerror(fork_error)));
+  if (child < 0)
+    throw Error(ExitCode::failure, fmt::format("cannot start a run: {}", std::strerror(fork_error)));
 
   bool told = false;
   for (;;) {
@@ -48,7 +50,8 @@ int run_kiln(const std::vector<std::string>& arguments, const std::filesystem::p
     const pid_t ended = ::waitpid(child, &status, WNOHANG);
     if (ended == child) {
       if (WIFSIGNALED(status)) return 128 + WTERMSIG(status);
-      if (WEXITSTATUS(status) == 127) throw Error(ExitCode::failure, "cannot start a run: this program's file is gone");
+      if (WEXITSTATUS(status) == 127)
+        throw Error(ExitCode::failure, "cannot start a run: this program's file is gone");
       return WEXITSTATUS(status);
     }
     if (ended < 0 && errno != EINTR) {
@@ -58,6 +61,7 @@ int run_kiln(const std::vector<std::string>& arguments, const std::filesystem::p
       ::kill(child, SIGTERM);
       told = true;
     }
+    meanwhile();
     ::usleep(20'000);
   }
 }

@@ -3,102 +3,86 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <limits>
+#include <filesystem>
 #include <optional>
+#include <set>
+#include <thread>
 #include <vector>
 
-#include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
 #include "src/train/child.h"
-#include "src/train/config_difference.h"
-#include "src/train/metrics_log.h"
+#include "src/train/copy_run.h"
+#include "src/train/run_lock.h"
 #include "src/train/stop.h"
-#include "src/train/sweep_table.h"
+#include "src/train/sweep_job.h"
+#include "src/train/sweep_progress.h"
 
 namespace kiln::train {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
-constexpr double kDiverged = std::numeric_limits<double>::infinity();
-
-fs::path log_of(const SweepRun& run) { return run.folder + ".log"; }
-fs::path mark_of(const SweepRun& run) { return run.folder + ".diverged"; }
-
-config::Config config_of(const SweepRun& run) {
-  config::Config config = config::load(run.config, run.overrides);
-  if (config.data.validation.empty()) {
-    throw Error(ExitCode::usage, fmt::format("{} has no data.validation", run.config),
-                "a sweep ranks runs by their final validation loss");
-  }
-  if (config.train.steps == 0) {
-    throw Error(ExitCode::usage, fmt::format("{} says how long it trains by train.epochs", run.config),
-                "a sweep compares runs of equal steps: set train.steps (or train.tokens), and train.epochs to 0");
-  }
-  return config;
+fs::path log_of(const SweepJob& job) {
+  return job.run.folder + ".log";
 }
 
-// What an earlier call left in the folder of this run must be of the same settings.
-void check_folder(const SweepRun& run, const config::Config& config) {
-  const fs::path earlier = fs::path(run.folder) / "config.json";
-  if (!fs::exists(earlier)) return;
-  const auto differences = meaningful_differences(read_file(earlier), config::to_json(config));
-  if (differences.empty()) return;
-  throw Error(ExitCode::usage, fmt::format("{} holds a run of other settings: {}", run.folder, differences.front()),
-              "give the sweep another \"output\", or move that folder away");
-}
-
-std::optional<SweepResult> result_of(const SweepRun& run, const config::Config& config) {
-  SweepResult result;
-  if (fs::exists(mark_of(run))) {
-    result.loss = kDiverged;
-    return result;
-  }
-  const fs::path path = fs::path(run.folder) / "metrics.jsonl";
-  if (!fs::exists(path)) return std::nullopt;
-  const MetricsLog log = read_metrics_log(path);
-  if (log.validations.empty() || log.validations.back().step != config.train.steps) return std::nullopt;
-  result.loss = log.validations.back().loss;
-  if (!std::isfinite(result.loss)) result.loss = kDiverged;
-  result.ms = median_ms(log);
-  result.optimizer_share = optimizer_share(log);
-  return result;
+// Why a stage of an arm begins where it does, in a sentence.
+std::string beginning(const SweepJob& job) {
+  if (job.earlier.empty()) return {};
+  if (job.obstacle.empty()) return fmt::format("goes on from step {} of the rung before", job.from);
+  return fmt::format("trains from the beginning again, because {}", job.obstacle);
 }
 
 class Sweep {
  public:
-  explicit Sweep(const SweepSpec& spec) : spec_(spec), table_(empty_table(spec)) {
+  enum class Mode { train, look };
+
+  Sweep(const SweepSpec& spec, Mode mode)
+      : spec_(spec), mode_(mode), table_(empty_table(spec)), progress_(spec.arms.size()) {
     // Everything is loaded once before the first run, so that no mistake shows after hours.
     for (const SweepArm& arm : spec.arms) {
+      std::vector<double> stages;
       for (const Settings& candidate : arm.candidates) {
-        for (size_t rung = 0; rung < spec.rungs.size(); rung++) check(rung_run(spec, arm, candidate, rung));
-        for (const uint64_t seed : spec.seeds) check(final_run(spec, arm, candidate, seed));
+        for (size_t rung = 0; rung < spec.rungs.size(); rung++)
+          check(rung_job(spec, arm, candidate, rung), rung, stages);
+        for (const uint64_t seed : spec.seeds)
+          check(final_job(spec, arm, candidate, seed), spec.rungs.size(), stages);
       }
+      steps_.push_back(stages);
     }
   }
 
-  int run() {
-    fs::create_directories(spec_.output);
+  // False: a signal stopped it.
+  bool run() {
+    std::set<const ArmResult*> incomplete;  // arms whose later rungs cannot be known yet
     for (size_t rung = 0; rung < spec_.rungs.size(); rung++) {
       for (ArmResult& arm : table_.arms) {
-        if (!run_rung(arm, rung)) return stopped();
+        if (incomplete.contains(&arm) || run_rung(arm, rung)) continue;
+        if (mode_ == Mode::train) return false;
+        incomplete.insert(&arm);
       }
     }
     for (ArmResult& arm : table_.arms) {
-      if (!run_seeds(arm)) return stopped();
+      if (!incomplete.contains(&arm) && !run_seeds(arm) && mode_ == Mode::train) return false;
     }
-    fmt::print("{}\ntable: {}/results.md\n", markdown(table_), spec_.output);
-    return static_cast<int>(ExitCode::success);
+    return true;
   }
 
- private:
-  void check(const SweepRun& run) const { check_folder(run, config_of(run)); }
+  const SweepTable& table() const { return table_; }
 
+ private:
+  // Also notes how many steps a run of this stage takes here.
+  void check(const SweepJob& job, size_t stage, std::vector<double>& stages) const {
+    check_folder(job);
+    stages.resize(std::max(stages.size(), stage + 1));
+    stages[stage] = static_cast<double>(job.config.train.steps - job.from);
+  }
+
+  size_t index(const ArmResult& arm) const { return static_cast<size_t>(&arm - table_.arms.data()); }
+
+  // Whether all its runs have a result.
   bool run_rung(ArmResult& arm, size_t rung) {
     std::vector<Candidate>& left = arm.rungs[rung];
     if (rung > 0) {
@@ -106,12 +90,20 @@ class Sweep {
         if (c.kept) left.push_back({c.settings, {}, false});
       }
     }
+    bool complete = true;
     for (Candidate& candidate : left) {
-      const auto result = done(rung_run(spec_, *arm.arm, candidate.settings, rung));
-      if (!result) return false;
-      candidate.result = *result;
+      const SweepJob job = rung_job(spec_, *arm.arm, candidate.settings, rung);
+      if (&candidate == &left.front()) announce(job, fmt::format("{}, rung {}", arm.arm->name, rung + 1));
+      const auto result = done(arm, job);
+      if (result)
+        candidate.result = *result;
+      else if (mode_ == Mode::train)
+        return false;
+      else
+        complete = false;
       write_table();
     }
+    if (!complete) return false;
     keep_best(left, spec_.rungs[rung].keep);
     write_table();
     return true;
@@ -119,99 +111,169 @@ class Sweep {
 
   bool run_seeds(ArmResult& arm) {
     const Settings* best = survivor(arm);
-    if (spec_.seeds.empty() || !best) return true;
+    if (!best) return true;
     arm.chosen = *best;
     for (const uint64_t seed : spec_.seeds) {
-      const auto result = done(final_run(spec_, *arm.arm, arm.chosen, seed));
-      if (!result) return false;
-      arm.finals.push_back({seed, *result});
+      const SweepJob job = final_job(spec_, *arm.arm, arm.chosen, seed);
+      if (seed == spec_.seeds.front()) announce(job, fmt::format("{}, final", arm.arm->name));
+      const auto result = done(arm, job);
+      if (!result && mode_ == Mode::train) return false;
+      if (result) arm.finals.push_back({seed, *result});
       write_table();
     }
     return true;
   }
 
-  // The result of a run, trained now if need be; nothing: a signal stopped it.
-  std::optional<SweepResult> done(const SweepRun& run) {
-    const config::Config config = config_of(run);
-    if (const auto result = result_of(run, config)) return result;
-    if (stop_requested()) return std::nullopt;
-    fs::create_directories(fs::path(run.folder).parent_path());
-    fmt::print("{} ... ", run.folder);
-    std::fflush(stdout);
-    const auto start = Clock::now();
-    std::vector<std::string> arguments{"train", run.config, "--resume"};
-    for (const std::string& override : run.overrides) {
+  void announce(const SweepJob& job, const std::string& stage) {
+    const std::string words = beginning(job);
+    if (mode_ == Mode::train && !words.empty() && !result_of(job)) progress_.note(stage + ": " + words);
+  }
+
+  // What is to come after the run that begins now.
+  SweepLeft left_after_this() const {
+    SweepLeft left{0, std::vector<double>(table_.arms.size())};
+    for (const ArmResult& arm : table_.arms) {
+      const std::vector<double>& steps = steps_[index(arm)];
+      const auto add = [&](int64_t runs, double each) {
+        left.runs += runs;
+        left.steps[index(arm)] += static_cast<double>(runs) * each;
+      };
+      int64_t staying = 1;  // of the stage before
+      for (size_t rung = 0; rung < arm.rungs.size(); rung++) {
+        const auto is_open = [](const Candidate& c) { return std::isnan(c.result.loss); };
+        const auto here = static_cast<int64_t>(arm.rungs[rung].size());
+        const int64_t runs = here > 0 ? here : staying;
+        add(here > 0 ? std::count_if(arm.rungs[rung].begin(), arm.rungs[rung].end(), is_open) : runs,
+            steps[rung]);
+        staying = std::min(runs, spec_.rungs[rung].keep);
+      }
+      if (!spec_.seeds.empty()) {
+        add(static_cast<int64_t>(spec_.seeds.size()) - static_cast<int64_t>(arm.finals.size()), steps.back());
+      }
+    }
+    return left;
+  }
+
+  // The result of a run, trained now if need be; nothing: a signal stopped it, or training is not wanted.
+  std::optional<SweepResult> done(const ArmResult& arm, const SweepJob& job) {
+    if (mode_ == Mode::train && !wait_for_orphan(job)) return std::nullopt;
+    if (const auto result = result_of(job)) {
+      runs_++;
+      if (result->ms > 0) progress_.speed(index(arm), result->ms * 1e-3);
+      return result;
+    }
+    if (mode_ == Mode::look || stop_requested()) return std::nullopt;
+    return trained(arm, job);
+  }
+
+  std::optional<SweepResult> trained(const ArmResult& arm, const SweepJob& job) {
+    const fs::path folder = job.run.folder;
+    fs::create_directories(folder.parent_path());
+    if (job.from > 0 && !fs::exists(folder) && copy_run(job.earlier, job.config) == 0) {
+      progress_.note(fmt::format("{}: trains from the beginning again, because {} has no checkpoint",
+                                 job.run.what, job.earlier));
+    }
+    SweepLeft left = left_after_this();
+    left.runs--;
+    left.steps[index(arm)] -= static_cast<double>(job.config.train.steps - job.from);
+    progress_.begin(index(arm), ++runs_, job.run.what, job.from, job.config.train.steps, log_of(job), left);
+    std::vector<std::string> arguments{"train", job.run.config, "--resume"};
+    for (const std::string& override : job.run.overrides) {
       arguments.push_back("--set");
       arguments.push_back(override);
     }
-    const int code = run_kiln(arguments, log_of(run));
-    const double minutes = std::chrono::duration<double>(Clock::now() - start).count() / 60;
-    if (stop_requested() && code != 0) {
-      fmt::print("stopped\n");
+    const int code = run_kiln(arguments, log_of(job), [&] { progress_.tick(); });
+    const auto result = result_of(job);
+    if (!result && stop_requested()) {
+      progress_.end("stopped");
       return std::nullopt;
     }
-    if (code == static_cast<int>(ExitCode::failure)) write_file_atomically(mark_of(run), "see the log beside this file\n");
-    const auto result = result_of(run, config);
     if (!result) {
-      fmt::print("failed\n");
+      progress_.end("failed");
       throw Error(code > 0 && code <= 5 ? static_cast<ExitCode>(code) : ExitCode::failure,
-                  fmt::format("the run {} ended with code {} and without a final validation loss", run.folder, code),
-                  fmt::format("its words are at the end of {}; once mended, the same command goes on", log_of(run).string()));
+                  fmt::format("the run {} ended with code {} and without a final validation loss",
+                              job.run.folder, code),
+                  fmt::format("its words are at the end of {}; once mended, the same command goes on",
+                              log_of(job).string()));
     }
-    fmt::print("{} in {:.1f} min\n", loss_text(result->loss), minutes);
-    std::fflush(stdout);
+    progress_.end(fmt::format("validation loss {}", loss_text(result->loss)));
     return result;
   }
 
-  int stopped() const {
-    fmt::print("stopped by a signal; the same command goes on\n");
-    return static_cast<int>(ExitCode::interrupted);
+  // A run whose sweep was killed stops by itself, after writing a checkpoint. False: a signal came.
+  bool wait_for_orphan(const SweepJob& job) {
+    bool told = false;
+    while (const auto process = process_training_in(job.run.folder)) {
+      if (stop_requested()) return false;
+      if (!told)
+        progress_.note(fmt::format("process {} trains in {}: waiting for its end", *process, job.run.folder));
+      told = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    return true;
   }
 
   void write_table() const {
+    if (mode_ == Mode::look) return;
+    write_file_atomically(fs::path(spec_.output) / "results.txt", text(table_));
     write_file_atomically(fs::path(spec_.output) / "results.md", markdown(table_));
     write_file_atomically(fs::path(spec_.output) / "results.json", to_json(table_));
   }
 
   const SweepSpec& spec_;
+  const Mode mode_;
   SweepTable table_;
+  SweepProgress progress_;
+  std::vector<std::vector<double>> steps_;  // [arm][rung, then final]: that one run trains
+  int64_t runs_ = 0;                        // that have begun or were found
 };
 
 }  // namespace
 
-int sweep(const SweepSpec& spec) {
+SweepOutcome sweep(const SweepSpec& spec) {
   ignore_closed_output();
-  Sweep sweep(spec);
+  Sweep sweep(spec, Sweep::Mode::train);
+  fs::create_directories(spec.output);
+  const RunLock lock(spec.output);
   install_stop_signals();
-  return sweep.run();
+  const bool finished = sweep.run();
+  return {sweep.table(), static_cast<int>(finished ? ExitCode::success : ExitCode::interrupted)};
 }
 
-void print_sweep(const SweepSpec& spec) {
+SweepTable sweep_so_far(const SweepSpec& spec) {
+  Sweep sweep(spec, Sweep::Mode::look);
+  sweep.run();
+  return sweep.table();
+}
+
+std::string describe_sweep(const SweepSpec& spec) {
+  std::string result;
   int64_t runs = 0;
   double tokens = 0;
-  const auto count = [&](const SweepRun& run, int64_t times) {
-    const config::Config config = config_of(run);
+  const auto count = [&](const SweepJob& job, int64_t times) {
     runs += times;
-    tokens += static_cast<double>(times) * static_cast<double>(config.train.steps) *
-              static_cast<double>(config.train.tokens_per_step);
+    tokens += static_cast<double>(times) * static_cast<double>(job.config.train.steps - job.from) *
+              static_cast<double>(job.config.train.tokens_per_step);
+    const std::string words = beginning(job);
+    result += words.empty() ? "\n" : fmt::format("; each {}\n", words);
   };
   for (const SweepArm& arm : spec.arms) {
     auto left = static_cast<int64_t>(arm.candidates.size());
     for (size_t rung = 0; rung < spec.rungs.size(); rung++) {
-      const SweepRun first = rung_run(spec, arm, arm.candidates.front(), rung);
-      fmt::print("{}, rung {}: {} runs of {} steps, {} stay\n", arm.name, rung + 1, left, config_of(first).train.steps,
-                 std::min(left, spec.rungs[rung].keep));
+      const SweepJob first = rung_job(spec, arm, arm.candidates.front(), rung);
+      result += fmt::format("{}, rung {}: {} runs of {} steps, {} stay", arm.name, rung + 1, left,
+                            first.config.train.steps, std::min(left, spec.rungs[rung].keep));
       count(first, left);
       left = std::min(left, spec.rungs[rung].keep);
     }
     if (!spec.seeds.empty()) {
-      const SweepRun first = final_run(spec, arm, arm.candidates.front(), spec.seeds.front());
+      const SweepJob first = final_job(spec, arm, arm.candidates.front(), spec.seeds.front());
       const auto seeds = static_cast<int64_t>(spec.seeds.size());
-      fmt::print("{}, final: {} seeds of {} steps\n", arm.name, seeds, config_of(first).train.steps);
+      result += fmt::format("{}, final: {} seeds of {} steps", arm.name, seeds, first.config.train.steps);
       count(first, seeds);
     }
   }
-  fmt::print("{} runs, {:.4g} tokens in all, to {}\n", runs, tokens, spec.output);
+  return result + fmt::format("{} runs, {:.4g} tokens in all, to {}\n", runs, tokens, spec.output);
 }
 
 }  // namespace kiln::train

@@ -17,10 +17,11 @@ struct SweepArm {
   std::string name;    // a folder's name
   std::string config;  // path, as on the command line
   Settings set;
-  std::vector<Settings> candidates;  // the grid multiplied out, its first key varying slowest; one empty: no grid
+  std::vector<Settings>
+      candidates;  // the grid multiplied out, its first key varying slowest; one empty: no grid
 };
 
-// Every candidate trains from the beginning with these settings (a short run with a whole schedule); the best ones stay.
+// Every candidate that is left trains with these settings: a run of its own with a whole schedule. The best ones stay.
 struct SweepRung {
   Settings set;
   int64_t keep = 1;
@@ -40,6 +41,7 @@ SweepSpec load_sweep_spec(const std::filesystem::path& path);
 
 // One run of a sweep.
 struct SweepRun {
+  std::string what;                    // "adamw, rung 1, lr=0.002"
   std::string folder;                  // output.dir
   std::string config;                  // path
   std::vector<std::string> overrides;  // KEY=VALUE, as --set takes them
@@ -49,7 +51,7 @@ struct SweepRun {
 SweepRun rung_run(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, size_t rung);
 SweepRun final_run(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, uint64_t seed);
 
-// "lr=0.002 b2=0.95": the last words of the keys, for tables and folders; "default" for no settings.
+// "lr=0.002,b2=0.95": the last words of the keys, for tables and folders; "default" for no settings.
 std::string label(const Settings& candidate);
 
 }  // namespace kiln::train

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.h"
@@ -11,22 +12,26 @@
 namespace kiln::train {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
-std::string share_text(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
+std::string share_text(double share) {
+  return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share);
+}
 
-json settings_json(const Settings& settings) {
-  json object = json::object();
-  for (const auto& [key, value] : settings) object[key] = json::parse(value);
+ordered_json settings_json(const Settings& settings) {
+  ordered_json object = ordered_json::object();
+  for (const auto& [key, value] : settings) object[key] = ordered_json::parse(value);
   return object;
 }
 
 // JSON has no infinity: null with a word.
-json result_json(const SweepResult& result) {
-  json object = json::object();
+ordered_json result_json(const SweepResult& result) {
+  ordered_json object = ordered_json::object();
   if (std::isfinite(result.loss)) {
     object["validation_loss"] = result.loss;
     object["median_ms"] = result.ms;
+    object["steps"] = result.steps;
+    object["from_step"] = result.from;
     if (std::isfinite(result.optimizer_share)) object["optimizer_share"] = result.optimizer_share;
   } else {
     object["validation_loss"] = nullptr;
@@ -35,13 +40,87 @@ json result_json(const SweepResult& result) {
   return object;
 }
 
+// The first row is the heading.
+using Rows = std::vector<std::vector<std::string>>;
+
+std::string repeated(const char* what, size_t times) {
+  std::string result;
+  for (size_t i = 0; i < times; i++) result += what;
+  return result;
+}
+
+std::string ms_text(const SweepResult& result) {
+  return result.ms > 0 ? fmt::format("{:.1f}", result.ms) : "-";
+}
+
+Rows seed_rows(const SweepTable& table) {
+  Rows rows{{"arm", "chosen", "steps", "seeds", "validation loss, mean", "sd", "each", "ms/step",
+             "optimizer's share"}};
+  for (const ArmResult& arm : table.arms) {
+    if (arm.finals.empty()) continue;
+    const Spread s = spread(arm.finals);
+    std::string each;
+    std::vector<const SweepResult*> by_time;
+    for (const SeedResult& f : arm.finals) {
+      each += (each.empty() ? "" : ", ") + loss_text(f.result.loss);
+      by_time.push_back(&f.result);
+    }
+    std::sort(by_time.begin(), by_time.end(), [](const auto* a, const auto* b) { return a->ms < b->ms; });
+    const SweepResult& middle = *by_time[by_time.size() / 2];
+    rows.push_back({arm.arm->name, label(arm.chosen), fmt::format("{}", middle.steps),
+                    fmt::format("{}", arm.finals.size()), loss_text(s.mean),
+                    std::isfinite(s.deviation) ? fmt::format("{:.4f}", s.deviation) : "-", each,
+                    ms_text(middle), share_text(middle.optimizer_share)});
+  }
+  return rows;
+}
+
+Rows rung_rows(const SweepTable& table) {
+  Rows rows{{"arm", "rung", "candidate", "steps", "from step", "validation loss", "stays", "ms/step"}};
+  for (const ArmResult& arm : table.arms) {
+    for (size_t rung = 0; rung < arm.rungs.size(); rung++) {
+      for (const Candidate& c : arm.rungs[rung]) {
+        rows.push_back({arm.arm->name, fmt::format("{}", rung + 1), label(c.settings),
+                        c.result.steps > 0 ? fmt::format("{}", c.result.steps) : "-",
+                        fmt::format("{}", c.result.from), loss_text(c.result.loss), c.kept ? "yes" : "",
+                        ms_text(c.result)});
+      }
+    }
+  }
+  return rows;
+}
+
+std::vector<Rows> tables(const SweepTable& table) {
+  std::vector<Rows> result;
+  for (Rows& rows : std::vector<Rows>{seed_rows(table), rung_rows(table)}) {
+    if (rows.size() > 1) result.push_back(std::move(rows));
+  }
+  return result;
+}
+
+// Columns as wide as their widest cell, two spaces apart.
+std::string aligned(const Rows& rows) {
+  std::vector<size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); i++) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string result;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); i++) line += fmt::format("{:<{}}  ", row[i], widths[i]);
+    result += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return result;
+}
+
 }  // namespace
 
 SweepTable empty_table(const SweepSpec& spec) {
   SweepTable table;
   for (const SweepArm& arm : spec.arms) {
     if (spec.rungs.empty() && arm.candidates.size() > 1) {
-      throw Error(ExitCode::usage, fmt::format("the arm \"{}\" has a grid, but there are no rungs to choose on", arm.name),
+      throw Error(ExitCode::usage,
+                  fmt::format("the arm \"{}\" has a grid, but there are no rungs to choose on", arm.name),
                   "give \"rungs\", or drop the grid");
     }
     ArmResult result{&arm, {}, {}, {}};
@@ -75,11 +154,18 @@ const Settings* survivor(const ArmResult& arm) {
 
 Spread spread(const std::vector<SeedResult>& finals) {
   double sum = 0, squares = 0;
+  const double infinity = std::numeric_limits<double>::infinity();
+  Spread s{0, std::nan(""), infinity, -infinity};
   const auto n = static_cast<double>(finals.size());
-  for (const SeedResult& f : finals) sum += f.result.loss;
-  const double mean = sum / n;
-  for (const SeedResult& f : finals) squares += (f.result.loss - mean) * (f.result.loss - mean);
-  return {mean, finals.size() < 2 ? std::nan("") : std::sqrt(squares / (n - 1))};
+  for (const SeedResult& f : finals) {
+    sum += f.result.loss;
+    s.least = std::min(s.least, f.result.loss);
+    s.greatest = std::max(s.greatest, f.result.loss);
+  }
+  s.mean = sum / n;
+  for (const SeedResult& f : finals) squares += (f.result.loss - s.mean) * (f.result.loss - s.mean);
+  if (finals.size() > 1) s.deviation = std::sqrt(squares / (n - 1));
+  return s;
 }
 
 std::string loss_text(double loss) {
@@ -87,66 +173,56 @@ std::string loss_text(double loss) {
   return std::isinf(loss) ? "diverged" : fmt::format("{:.4f}", loss);
 }
 
+std::string text(const SweepTable& table) {
+  std::string result;
+  for (const Rows& rows : tables(table)) result += (result.empty() ? "" : "\n") + aligned(rows);
+  return result;
+}
+
 std::string markdown(const SweepTable& table) {
-  std::string text;
-  if (std::any_of(table.arms.begin(), table.arms.end(), [](const ArmResult& a) { return !a.finals.empty(); })) {
-    text += "| arm | chosen | seeds | validation loss, mean | sd | each | ms/step | optimizer's share |\n";
-    text += "|---|---|---|---|---|---|---|---|\n";
-    for (const ArmResult& arm : table.arms) {
-      if (arm.finals.empty()) continue;
-      const Spread s = spread(arm.finals);
-      std::string each;
-      std::vector<double> ms;
-      for (const SeedResult& f : arm.finals) {
-        each += (each.empty() ? "" : ", ") + loss_text(f.result.loss);
-        ms.push_back(f.result.ms);
-      }
-      std::nth_element(ms.begin(), ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2), ms.end());
-      text += fmt::format("| {} | {} | {} | {} | {} | {} | {:.1f} | {} |\n", arm.arm->name, label(arm.chosen),
-                          arm.finals.size(), loss_text(s.mean), std::isfinite(s.deviation) ? fmt::format("{:.4f}", s.deviation) : "-",
-                          each, ms[ms.size() / 2], share_text(arm.finals.front().result.optimizer_share));
-    }
-    text += '\n';
-  }
-  if (std::any_of(table.arms.begin(), table.arms.end(), [](const ArmResult& a) { return !a.rungs.empty(); })) {
-    text += "| arm | rung | candidate | validation loss | stays | ms/step |\n|---|---|---|---|---|---|\n";
-    for (const ArmResult& arm : table.arms) {
-      for (size_t rung = 0; rung < arm.rungs.size(); rung++) {
-        for (const Candidate& c : arm.rungs[rung]) {
-          text += fmt::format("| {} | {} | {} | {} | {} | {:.1f} |\n", arm.arm->name, rung + 1, label(c.settings),
-                              loss_text(c.result.loss), c.kept ? "yes" : "", c.result.ms);
-        }
-      }
+  std::string result;
+  for (const Rows& rows : tables(table)) {
+    if (!result.empty()) result += '\n';
+    for (size_t i = 0; i < rows.size(); i++) {
+      result += fmt::format("| {} |\n", fmt::join(rows[i], " | "));
+      if (i == 0) result += fmt::format("|{}\n", repeated("---|", rows[i].size()));
     }
   }
-  return text;
+  return result;
 }
 
 std::string to_json(const SweepTable& table) {
-  json arms = json::array();
+  ordered_json arms = ordered_json::array();
   for (const ArmResult& arm : table.arms) {
-    json rungs = json::array(), finals = json::array();
+    ordered_json rungs = ordered_json::array(), finals = ordered_json::array();
     for (const auto& candidates : arm.rungs) {
-      json rows = json::array();
+      ordered_json rows = ordered_json::array();
       for (const Candidate& c : candidates) {
-        json row = {{"set", settings_json(c.settings)}, {"kept", c.kept}};
+        ordered_json row = {{"set", settings_json(c.settings)}, {"kept", c.kept}};
         row.update(result_json(c.result));
         rows.push_back(row);
       }
       rungs.push_back(rows);
     }
     for (const SeedResult& f : arm.finals) {
-      json row = {{"seed", f.seed}};
+      ordered_json row = {{"seed", f.seed}};
       row.update(result_json(f.result));
       finals.push_back(row);
     }
-    arms.push_back({{"name", arm.arm->name},
-                    {"config", arm.arm->config},
-                    {"rungs", rungs},
-                    {"chosen", settings_json(arm.chosen)},
-                    {"final", finals}});
+    ordered_json entry = {{"name", arm.arm->name},
+                          {"config", arm.arm->config},
+                          {"rungs", rungs},
+                          {"chosen", settings_json(arm.chosen)},
+                          {"final", finals}};
+    if (!arm.finals.empty()) {
+      // What is not finite becomes null.
+      const Spread s = spread(arm.finals);
+      entry["validation_loss"] = {
+          {"mean", s.mean}, {"sd", s.deviation}, {"min", s.least}, {"max", s.greatest}};
+    }
+    arms.push_back(entry);
   }
-  return json{{"arms", arms}}.dump(2) + "\n";
+  return ordered_json{{"arms", arms}}.dump(2) + "\n";
 }
 
 }  // namespace kiln::train
