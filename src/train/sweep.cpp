@@ -84,14 +84,14 @@ class Sweep {
 
   // Whether all its runs have a result.
   bool run_rung(ArmResult& arm, size_t rung) {
-    std::vector<Candidate>& left = arm.rungs[rung];
+    std::vector<SweepCandidate>& left = arm.rungs[rung];
     if (rung > 0) {
-      for (const Candidate& c : arm.rungs[rung - 1]) {
+      for (const SweepCandidate& c : arm.rungs[rung - 1]) {
         if (c.kept) left.push_back({c.settings, {}, false});
       }
     }
     bool complete = true;
-    for (Candidate& candidate : left) {
+    for (SweepCandidate& candidate : left) {
       const SweepJob job = rung_job(spec_, *arm.arm, candidate.settings, rung);
       if (&candidate == &left.front()) announce(job, fmt::format("{}, rung {}", arm.arm->name, rung + 1));
       const auto result = done(arm, job);
@@ -140,7 +140,7 @@ class Sweep {
       };
       int64_t staying = 1;  // of the stage before
       for (size_t rung = 0; rung < arm.rungs.size(); rung++) {
-        const auto is_open = [](const Candidate& c) { return std::isnan(c.result.loss); };
+        const auto is_open = [](const SweepCandidate& c) { return std::isnan(c.result.loss); };
         const auto here = static_cast<int64_t>(arm.rungs[rung].size());
         const int64_t runs = here > 0 ? here : staying;
         add(here > 0 ? std::count_if(arm.rungs[rung].begin(), arm.rungs[rung].end(), is_open) : runs,

@@ -79,7 +79,7 @@ Rows rung_rows(const SweepTable& table) {
   Rows rows{{"arm", "rung", "candidate", "steps", "from step", "validation loss", "stays", "ms/step"}};
   for (const ArmResult& arm : table.arms) {
     for (size_t rung = 0; rung < arm.rungs.size(); rung++) {
-      for (const Candidate& c : arm.rungs[rung]) {
+      for (const SweepCandidate& c : arm.rungs[rung]) {
         rows.push_back({arm.arm->name, fmt::format("{}", rung + 1), label(c.settings),
                         c.result.steps > 0 ? fmt::format("{}", c.result.steps) : "-",
                         fmt::format("{}", c.result.from), loss_text(c.result.loss), c.kept ? "yes" : "",
@@ -133,20 +133,21 @@ SweepTable empty_table(const SweepSpec& spec) {
   return table;
 }
 
-void keep_best(std::vector<Candidate>& candidates, int64_t keep) {
-  std::vector<Candidate*> order;
-  for (Candidate& c : candidates) {
+void keep_best(std::vector<SweepCandidate>& candidates, int64_t keep) {
+  std::vector<SweepCandidate*> order;
+  for (SweepCandidate& c : candidates) {
     if (std::isfinite(c.result.loss)) order.push_back(&c);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Candidate* a, const Candidate* b) { return a->result.loss < b->result.loss; });
+  std::stable_sort(order.begin(), order.end(), [](const SweepCandidate* a, const SweepCandidate* b) {
+    return a->result.loss < b->result.loss;
+  });
   for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < keep; i++) order[i]->kept = true;
 }
 
 const Settings* survivor(const ArmResult& arm) {
   if (arm.rungs.empty()) return &arm.arm->candidates.front();
-  const Candidate* best = nullptr;
-  for (const Candidate& c : arm.rungs.back()) {
+  const SweepCandidate* best = nullptr;
+  for (const SweepCandidate& c : arm.rungs.back()) {
     if (c.kept && (!best || c.result.loss < best->result.loss)) best = &c;
   }
   return best ? &best->settings : nullptr;
@@ -197,7 +198,7 @@ std::string to_json(const SweepTable& table) {
     ordered_json rungs = ordered_json::array(), finals = ordered_json::array();
     for (const auto& candidates : arm.rungs) {
       ordered_json rows = ordered_json::array();
-      for (const Candidate& c : candidates) {
+      for (const SweepCandidate& c : candidates) {
         ordered_json row = {{"set", settings_json(c.settings)}, {"kept", c.kept}};
         row.update(result_json(c.result));
         rows.push_back(row);

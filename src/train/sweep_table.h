@@ -19,7 +19,7 @@ struct SweepResult {
   int64_t from = 0;  // the step of another run of the sweep that it went on from; 0: none
 };
 
-struct Candidate {
+struct SweepCandidate {
   Settings settings;
   SweepResult result;
   bool kept;
@@ -32,7 +32,7 @@ struct SeedResult {
 
 struct ArmResult {
   const SweepArm* arm;
-  std::vector<std::vector<Candidate>> rungs;
+  std::vector<std::vector<SweepCandidate>> rungs;
   Settings chosen;
   std::vector<SeedResult> finals;
 };
@@ -46,7 +46,7 @@ struct SweepTable {
 SweepTable empty_table(const SweepSpec& spec);
 
 // Marks the `keep` candidates of least loss, the first of equals; diverged ones never stay.
-void keep_best(std::vector<Candidate>& candidates, int64_t keep);
+void keep_best(std::vector<SweepCandidate>& candidates, int64_t keep);
 
 // The kept candidate of least loss on the last rung, or the arm's only candidate without rungs; null: none is left.
 const Settings* survivor(const ArmResult& arm);
