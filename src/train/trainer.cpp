@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 
-#include "optim/schedule.h"
 #include "src/config/load.h"
 #include "src/config/relations.h"
 #include "src/core/error.h"
@@ -19,6 +18,7 @@
 #include "src/train/checkpoint.h"
 #include "src/train/evaluate.h"
 #include "src/train/generate.h"
+#include "src/train/length.h"
 #include "src/train/progress.h"
 #include "src/train/run_folder.h"
 #include "src/train/startup.h"
@@ -97,11 +97,12 @@ class Trainer {
 
   ExitCode run() {
     Progress progress(steps_);
+    const optim::Schedule schedule = schedule_of(config_, steps_);
     int64_t done = 0;
     look_after_resuming();
     while (position_.step < steps_) {
       const auto start = Clock::now();
-      const double multiplier = optim::multiplier(schedule(), position_.step);
+      const double multiplier = optim::multiplier(schedule, position_.step);
       StepSink sink(*folder_, position_.step + 1);
       const int64_t reports = config_.metrics.every;
       const bool reports_now = reports > 0 && (position_.step + 1) % reports == 0;
@@ -148,15 +149,6 @@ class Trainer {
     if (position_.step == 0) return;
     if (validation_due() && !folder_->validation_logged()) validate();
     if (sample_due() && !folder_->sample_logged()) sample();
-  }
-
-  optim::Schedule schedule() const {
-    const auto& s = config_.schedule;
-    return {.kind = s.kind,
-            .steps = steps_,
-            .warmup = s.warmup,
-            .final = s.final,
-            .decay_fraction = s.decay_fraction};
   }
 
   StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) {
