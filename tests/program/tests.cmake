@@ -14,6 +14,7 @@ if(NOT KILN_SANITIZE)  # it limits the address space
   kiln_python_test(program/guards.py TIMEOUT 240)
 endif()
 kiln_python_test(program/replay.py)
+kiln_python_test(program/sweep.py TIMEOUT 240)
 kiln_python_test(program/use_model.py TIMEOUT 240)
 kiln_python_test(program/inspect.py TIMEOUT 240)
 kiln_python_test(program/compare.py TIMEOUT 240)

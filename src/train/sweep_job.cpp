@@ -1,0 +1,95 @@
+#include "src/train/sweep_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "src/config/load.h"
+#include "src/core/error.h"
+#include "src/core/file.h"
+#include "src/train/config_difference.h"
+#include "src/train/length.h"
+#include "src/train/metrics_log.h"
+
+namespace kiln::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+config::Config config_of(const SweepRun& run) {
+  config::Config config = config::load(run.config, run.overrides);
+  if (config.data.validation.empty()) {
+    throw Error(ExitCode::usage, fmt::format("{} has no data.validation", run.config),
+                "a sweep ranks runs by their final validation loss");
+  }
+  if (config.train.steps == 0) {
+    throw Error(
+        ExitCode::usage, fmt::format("{} says how long it trains by train.epochs", run.config),
+        "a sweep compares runs of equal steps: set train.steps (or train.tokens), and train.epochs to 0");
+  }
+  return config;
+}
+
+SweepJob job_of(SweepRun run, const SweepRun* earlier) {
+  SweepJob job{std::move(run), {}, {}, {}};
+  job.config = config_of(job.run);
+  if (!earlier) return job;
+  job.earlier = earlier->folder;
+  const config::Config before = config_of(*earlier);
+  job.obstacle = difference_at_start(before, job.config, before.train.steps);
+  if (job.obstacle.empty()) job.from = before.train.steps;
+  return job;
+}
+
+// As the trainer decides it: so many steps in a row, the last one included, whose gradient was not finite.
+bool has_diverged(const MetricsLog& log, int64_t bearable) {
+  if (bearable == 0 || static_cast<int64_t>(log.steps.size()) < bearable) return false;
+  return std::all_of(log.steps.end() - bearable, log.steps.end(),
+                     [](const LoggedStep& s) { return s.skipped && !std::isfinite(s.gradient_norm); });
+}
+
+}  // namespace
+
+SweepJob rung_job(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, size_t rung) {
+  if (rung == 0) return job_of(rung_run(spec, arm, candidate, rung), nullptr);
+  const SweepRun earlier = rung_run(spec, arm, candidate, rung - 1);
+  return job_of(rung_run(spec, arm, candidate, rung), &earlier);
+}
+
+SweepJob final_job(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, uint64_t seed) {
+  if (spec.rungs.empty()) return job_of(final_run(spec, arm, candidate, seed), nullptr);
+  const SweepRun earlier = rung_run(spec, arm, candidate, spec.rungs.size() - 1);
+  return job_of(final_run(spec, arm, candidate, seed), &earlier);
+}
+
+void check_folder(const SweepJob& job) {
+  const fs::path earlier = fs::path(job.run.folder) / "config.json";
+  if (!fs::exists(earlier)) return;
+  const auto differences = meaningful_differences(read_file(earlier), config::to_json(job.config));
+  if (differences.empty()) return;
+  throw Error(ExitCode::usage,
+              fmt::format("{} holds a run of other settings: {}", job.run.folder, differences.front()),
+              "give the sweep another \"output\", or move that folder away");
+}
+
+std::optional<SweepResult> result_of(const SweepJob& job) {
+  const fs::path path = fs::path(job.run.folder) / "metrics.jsonl";
+  if (!fs::exists(path)) return std::nullopt;
+  const MetricsLog log = read_metrics_log(path);
+  SweepResult result{.loss = std::numeric_limits<double>::infinity(),
+                     .ms = median_ms(log),
+                     .optimizer_share = optimizer_share(log),
+                     .steps = job.config.train.steps,
+                     .from = job.from};
+  if (!log.validations.empty() && log.validations.back().step == job.config.train.steps) {
+    if (std::isfinite(log.validations.back().loss)) result.loss = log.validations.back().loss;
+    return result;
+  }
+  if (has_diverged(log, job.config.train.max_skipped)) return result;
+  return std::nullopt;
+}
+
+}  // namespace kiln::train
