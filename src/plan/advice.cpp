@@ -29,6 +29,12 @@ std::string how_to_lower(const config::Config& config, const PlannedRun& run, co
   if (run.purpose == Purpose::evaluation && config.validation.tokens / 2 >= config.train.sequence) {
     consider("validation.tokens", [](config::Config& c) -> int64_t& { return c.validation.tokens; });
   }
+  if (run.purpose == Purpose::training && config.train.recompute == "none") {
+    config::Config smaller = config;
+    smaller.train.recompute = "block";
+    advice += fmt::format("\n    train.recompute = block, for about a third more time: {}",
+                          bytes_text(plan_run(smaller, device, run.purpose).plan.layout().total_bytes));
+  }
   const auto bytes_of = [&](Category category) {
     return run.plan.layout().category_bytes[static_cast<size_t>(category)];
   };

@@ -126,7 +126,7 @@ PlannedRun plan_run(const config::Config& config, const Device& device, Purpose 
 }
 
 int64_t parameter_count(const config::Config& config) {
-  return models::create_gpt2(model_shape(config.model))->parameters().elements();
+  return models::create_model(config.model.family, model_shape(config.model))->parameters().elements();
 }
 
 int64_t PlannedRun::prefill_length(int64_t count) const {
