@@ -79,7 +79,7 @@ class TextWriter {
       if (request_.samples > 1) listening = sink_(fmt::format("--- sample {} ---\n", i + 1));
       listening = listening && write_sample(static_cast<uint64_t>(i)) && sink_("\n");
     }
-    report_speed();
+    report();
   }
 
  private:
@@ -91,7 +91,7 @@ class TextWriter {
     Generation generation(model_.context(), model_.run(), prompt_, request_.sampling, request_.seed, number);
     std::string text;
     for (int64_t i = 0; i < request_.tokens; i++) {
-      if (i > 0 && generation.full()) note_full(number);
+      if (i > 0 && generation.full() && filled_++ == 0) first_filled_ = number + 1;
       const auto start = Clock::now();
       const int32_t token = generation.next();
       (i == 0 ? prompt_seconds_ : seconds_) += seconds_since(start);
@@ -104,16 +104,14 @@ class TextWriter {
     return stream.finish();
   }
 
-  void note_full(uint64_t sample) {
-    if (noted_) return;
-    noted_ = true;
-    log_info(
-        fmt::format("sample {}: the context of {} tokens is full; from here on, whenever it is, the model "
-                    "forgets all but the last {}",
-                    sample + 1, context_tokens(), std::max<int64_t>(context_tokens() / 2, 1)));
-  }
-
-  void report_speed() const {
+  // After the text: in the middle of it a note would be taken for text.
+  void report() const {
+    if (filled_ > 0) {
+      log_info(fmt::format("the context of {} tokens was full {} time{}, first in sample {}: each time the model forgot all but "
+                           "the last {}",
+                           context_tokens(), filled_, filled_ == 1 ? "" : "s", first_filled_,
+                           std::max<int64_t>(context_tokens() / 2, 1)));
+    }
     const auto per_second = [](int64_t n, double seconds) {
       return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
     };
@@ -131,12 +129,14 @@ class TextWriter {
   std::vector<int32_t> prompt_;  // end-of-text, then the prompt
   double prompt_seconds_ = 0, seconds_ = 0;
   int64_t prompts_ = 0, tokens_ = 0;  // the first token of each sample is part of reading its prompt
-  bool noted_ = false;
+  int64_t filled_ = 0;         // how often a context was full
+  uint64_t first_filled_ = 0;  // number of that sample, from 1
 };
 
 }  // namespace
 
 void generate_text(const GenerationRequest& request, const TextSink& sink) {
+  check_sampling(request.sampling);  // before a model is read
   TextWriter(request, sink).write();
 }
 

@@ -28,9 +28,9 @@ struct GenerationRequest {
 using TextSink = std::function<bool(std::string_view piece)>;
 
 // Every sample is a function of model, prompt, options and its own number. With several samples each comes
-// after a line "--- sample N ---". Notes for the person (to log_info): the model, what of a long prompt does
-// not fit, when the context is full, speed at the end. Throws what find_model() and open_run_tokenizer()
-// throw, and Error(ExitCode::usage) when the run has no tokenizer.
+// after a line "--- sample N ---". Notes for the person (to log_info): before the text the model and what of a
+// long prompt does not fit; after it how often the context was full, and the speed. Throws what check_sampling(),
+// find_model() and open_run_tokenizer() throw, and Error(ExitCode::usage) when the run has no tokenizer.
 void generate_text(const GenerationRequest& request, const TextSink& sink);
 
 }  // namespace kiln::train

@@ -1,12 +1,26 @@
 #include "src/train/sampling.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <span>
 
+#include "src/core/error.h"
+
 namespace kiln::train {
+
+void check_sampling(const SamplingOptions& options) {
+  const auto check = [](const char* option, double value, double most, const char* hint) {
+    if (value >= 0 && value <= most) return;
+    throw Error(ExitCode::usage, fmt::format("--{} {}: expected a number from 0 to {}", option, value, most), hint);
+  };
+  check("temperature", options.temperature, 100, "0 always takes the likeliest token, 1 the model's own probabilities");
+  check("top-k", static_cast<double>(options.top_k), 1 << 30, "0 draws among all tokens");
+  check("top-p", options.top_p, 1, "1 draws among all tokens");
+}
 
 int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& options, double u,
                    int32_t* scratch) {
@@ -28,7 +42,9 @@ int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& option
     kept = kept.first(static_cast<size_t>(options.top_k));
   }
   const double top = logit(likeliest);
-  const auto weight = [&](int32_t id) { return std::exp((logit(id) - top) / options.temperature); };
+  const auto weight = [&](int32_t id) {  // the difference of infinities would be no number
+    return logit(id) == top ? 1.0 : std::exp((logit(id) - top) / options.temperature);
+  };
   double total = 0;
   for (const int32_t id : kept) total += weight(id);
   if (options.top_p < 1) {
@@ -46,11 +62,14 @@ int32_t draw_token(const float* logits, int64_t V, const SamplingOptions& option
   // By id again: what is drawn does not depend on how the others were left out.
   if (kept.size() < static_cast<size_t>(V) || options.top_p < 1) std::sort(kept.begin(), kept.end());
   double left = u * total;
+  int32_t last = likeliest;
   for (const int32_t id : kept) {
-    left -= weight(id);
-    if (left < 0) return id;
+    const double part = weight(id);
+    if (part > 0) last = id;
+    left -= part;
+    if (left < 0) return last;
   }
-  return kept.back();  // u * total rounded up to total
+  return last;  // rounding left something of u * total
 }
 
 }  // namespace kiln::train

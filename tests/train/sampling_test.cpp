@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/core/random.h"
+#include "tests/core/temporary_folder.h"
 
 namespace kiln::train {
 namespace {
@@ -53,9 +54,34 @@ std::vector<double> exact(const std::vector<float>& logits, const SamplingOption
   return p;
 }
 
-// Counts of n independent draws: the number of times a token of probability p comes has the deviation
-// sqrt(n p (1 - p)); six of them are exceeded with a probability of 2e-9, once in a million such tests of some
-// hundred tokens. A probability of 0 allows none at all.
+// An upper bound, whatever n and p, on the probability that `count` of n draws of probability p, or an even rarer number,
+// come out: exp(-n KL(count / n || p)) (Chernoff; Hoeffding 1963, theorem 1, equation 2.1).
+double log_chance(int count, int n, double p) {
+  const auto part = [](double a, double b) { return a > 0 ? a * std::log(a / b) : 0.0; };  // log(a / 0) is infinite
+  const double q = static_cast<double>(count) / n;
+  return -n * (part(q, p) + part(1 - q, 1 - p));
+}
+
+TEST(LogChance, BoundsTheBinomialTails) {
+  for (const double p : {0.5, 0.1, 0.003}) {
+    double tail = 1;  // of `count` and more of 20
+    for (int count = 0; count <= 20; count++) {
+      if (count > 20 * p) {
+        // `tail` is a difference of numbers near 1.
+        EXPECT_LE(tail, std::exp(log_chance(count, 20, p)) + 1e-14) << count << " " << p;
+      }
+      const double ways = std::exp(std::lgamma(21) - std::lgamma(count + 1) - std::lgamma(21 - count));
+      tail -= ways * std::pow(p, count) * std::pow(1 - p, 20 - count);
+    }
+  }
+  EXPECT_EQ(log_chance(0, 20, 0), 0);
+  EXPECT_EQ(log_chance(20, 20, 1), 0);
+  EXPECT_LT(log_chance(1, 20, 0), -1e300);
+  EXPECT_LT(log_chance(19, 20, 1), -1e300);
+}
+
+// Each count may be as rare as one in 1e10; of the 2664 two-sided ones here one is then beyond with a probability of less
+// than 6e-7. A token of probability 0 may not come once.
 TEST(DrawToken, CountsAgreeWithExactProbabilities) {
   const Random logits_random(3, 1);
   std::vector<float> logits(37);
@@ -76,9 +102,9 @@ TEST(DrawToken, CountsAgreeWithExactProbabilities) {
               draw_token(logits.data(), 37, options, random.uniform(i), scratch.data()))]++;
         }
         for (size_t id = 0; id < logits.size(); id++) {
-          EXPECT_NEAR(counts[id], kDraws * p[id],
-                      6 * std::sqrt(kDraws * p[id] * std::max(0.0, 1 - p[id])) + 1e-6)
-              << "token " << id << ", temperature " << temperature << ", top_k " << top_k << ", top_p "
+          const double expected = std::min(1.0, p[id]);  // sums of weights may round one up
+          EXPECT_GT(log_chance(counts[id], kDraws, expected), std::log(1e-10))
+              << counts[id] << " times, " << kDraws * expected << " expected: token " << id << ", temperature " << temperature << ", top_k " << top_k << ", top_p "
               << top_p;
         }
       }
@@ -107,6 +133,62 @@ TEST(DrawToken, HugeLogitsDoNotOverflow) {
   for (const double top_p : {1.0, 0.5}) {
     EXPECT_EQ(draw_token(logits, 3, {.temperature = 0.1, .top_p = top_p}, 0.99, scratch), 0);
   }
+}
+
+// Weights are exp(logit - largest), which is no number for two infinities.
+TEST(DrawToken, InfiniteLogits) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float some[5] = {1, kInfinity, 2, kInfinity, nan}, none[3] = {-kInfinity, nan, -kInfinity};
+  int32_t scratch[5];
+  for (const SamplingOptions& options : {SamplingOptions{}, {.temperature = 100}, {.top_k = 3}, {.top_p = 0.9}}) {
+    int counts[5] = {}, others[3] = {};
+    for (int i = 0; i < 100; i++) {
+      counts[draw_token(some, 5, options, i / 100.0, scratch)]++;
+      others[draw_token(none, 3, options, i / 100.0, scratch)]++;
+    }
+    EXPECT_EQ(counts[1], 50);
+    EXPECT_EQ(counts[3], 50);
+    EXPECT_GE(std::min({others[0], others[1], others[2]}), 33) << "nothing tells them apart";
+  }
+}
+
+// u so near 1 that rounding uses up the whole sum before a token is found: of those left over, the last has no
+// probability at all.
+TEST(DrawToken, ATokenWithoutProbabilityIsNeverDrawn) {
+  const double u = std::nextafter(1.0, 0.0);
+  int last = 0;
+  for (uint64_t seed = 0; seed < 200; seed++) {
+    const Random random(seed, 3);
+    std::vector<float> logits(1000);
+    for (size_t i = 0; i < logits.size(); i++) logits[i] = static_cast<float>(random.normal(i));
+    logits.back() = -1e30f;
+    std::vector<int32_t> scratch(logits.size());
+    for (const SamplingOptions& options : {SamplingOptions{}, {.top_k = 1000}, {.top_p = 1 - 1e-12}}) {
+      const int32_t token = draw_token(logits.data(), 1000, options, u, scratch.data());
+      EXPECT_NE(token, 999) << seed;
+      last += token == 998;
+    }
+    const float certain[2] = {0, -1e30f};
+    EXPECT_EQ(draw_token(certain, 2, {}, u, scratch.data()), 0);
+  }
+  EXPECT_GT(last, 0);
+}
+
+TEST(CheckSampling, NamesTheOptionThatIsOutside) {
+  const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
+  const auto says = [](const SamplingOptions& options) {
+    return kiln::testing::error_message(ExitCode::usage, [&] { check_sampling(options); });
+  };
+  for (const double wrong : {nan, infinity, -infinity, -0.1, 100.1}) {
+    EXPECT_NE(says({.temperature = wrong}).find("--temperature"), std::string::npos) << wrong;
+  }
+  for (const double wrong : {nan, infinity, -1e-9, 1.1}) {
+    EXPECT_NE(says({.top_p = wrong}).find("--top-p"), std::string::npos) << wrong;
+  }
+  EXPECT_NE(says({.top_k = -1}).find("--top-k"), std::string::npos);
+  EXPECT_NO_THROW(check_sampling({.temperature = 0, .top_k = 0, .top_p = 0}));
+  EXPECT_NO_THROW(check_sampling({.temperature = 100, .top_k = 50000, .top_p = 1}));
 }
 
 TEST(DrawToken, WhatIsNoNumberIsNotDrawn) {
