@@ -234,6 +234,14 @@ Files files_on_disk() {
   return {.read = read_config_file, .identity = identity};
 }
 
+Files no_files() {
+  return {.read = [](const fs::path& path) -> std::string {
+            throw Error(ExitCode::usage, fmt::format("{} is not read: this config must be whole by itself", path.string()),
+                        "was it changed since it was written?");
+          },
+          .identity = [](const fs::path& path) { return path.lexically_normal().string(); }};
+}
+
 Config parse(const std::string& text, const fs::path& name, const std::vector<std::string>& overrides,
              const Files& files) {
   Assignment assignment;

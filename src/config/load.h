@@ -24,6 +24,7 @@ struct Files {
   std::function<std::string(const std::filesystem::path&)> read, identity;
 };
 Files files_on_disk();
+Files no_files();  // refuses every one: for text that must not lead anywhere, such as the config in a checkpoint
 
 // From text instead of a file; `name` stands for the file in messages and its folder resolves "extends".
 Config parse(const std::string& text, const std::filesystem::path& name,

@@ -9,7 +9,8 @@
 
 namespace kiln::plan {
 
-// The keys that lower the memory of this run, each with the total that half of its value would need, planned anew.
+// The keys that lower the memory of this run for its purpose, each with the total that half of its value would need,
+// planned anew; for a trained model those that leave its weights as they are.
 std::string how_to_lower(const config::Config& config, const PlannedRun& run, const Device& device);
 
 // Runs `allocate`; an OutOfMemory from it gets that advice as its hint.

@@ -120,6 +120,10 @@ PlannedRun plan_run(const config::Config& config, const Device& device, Purpose 
   return run;
 }
 
+int64_t parameter_count(const config::Config& config) {
+  return models::create_gpt2(model_shape(config.model))->parameters().elements();
+}
+
 int64_t PlannedRun::prefill_length(int64_t count) const {
   int64_t length = kShortestPrefill;
   while (length < count) length *= 2;

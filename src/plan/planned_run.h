@@ -54,4 +54,7 @@ struct PlannedRun {
 // Purpose::evaluation run passes of the same shape.
 PlannedRun plan_run(const config::Config& config, const Device& device, Purpose purpose = Purpose::training);
 
+// Of the model, whatever a device can do.
+int64_t parameter_count(const config::Config& config);
+
 }  // namespace kiln::plan

@@ -4,6 +4,7 @@
 
 #include "src/config/load.h"
 #include "src/core/error.h"
+#include "src/plan/advice.h"
 #include "src/train/checkpoint.h"
 
 namespace kiln::train {
@@ -30,18 +31,25 @@ fs::path find_checkpoint(const fs::path& path) {
 FoundModel find_model(const ModelSource& source) {
   const fs::path checkpoint = find_checkpoint(source.path);
   const CheckpointState state = read_manifest(checkpoint, CheckpointPart::weights);
+  const CheckpointFile optimizer = read_manifest_file(checkpoint).optimizer;
+  if (const std::string problem = file_problem(checkpoint, optimizer, /*content=*/true); !problem.empty()) {
+    log_warning(fmt::format("{}; only the weights are needed here, but no training can go on from there", problem));
+  }
   return {.checkpoint = checkpoint,
           .step = state.step,
-          .config = config::parse(state.config_json, checkpoint / "config", source.overrides)};
+          .config = config::parse(state.config_json, checkpoint / "config", source.overrides, config::no_files())};
 }
 
 TrainedModel::TrainedModel(const FoundModel& found, plan::Purpose purpose)
     : device_(cpu_device(static_cast<int>(found.config.device.threads), found.config.device.isa)),
       pool_(device_.threads),
-      run_(plan::plan_run(found.config, device_, purpose)),
-      arena_(run_.plan, found.config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
-             device_) {
-  run_.bind(arena_);
+      run_(plan::plan_run(found.config, device_, purpose)) {
+  plan::with_advice(found.config, run_, device_, [&] {
+    require_memory(run_.plan.layout());
+    arena_.emplace(run_.plan, found.config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
+                   device_);
+  });
+  run_.bind(*arena_);
   context_.device = device_;
   context_.pool = &pool_;
   context_.workspace = run_.workspace;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,8 @@ struct ModelSource {
 };
 
 // A checkpoint with the config it carries, before anything of it is in memory. Damaged checkpoints of a run
-// are passed over with a warning; optimizer state does not matter. Throws Error(ExitCode::data) when there is
-// no checkpoint that can be used, and what config::parse() throws.
+// are passed over with a warning; damaged optimizer state, of no use here, gets a warning only. Throws Error(ExitCode::data) when there is
+// no checkpoint that can be used, and what config::parse() throws; the config in a checkpoint extends no file.
 struct FoundModel {
   std::filesystem::path checkpoint;
   int64_t step;
@@ -29,7 +30,7 @@ struct FoundModel {
 FoundModel find_model(const ModelSource& source);
 
 // Plans for the purpose, allocates, loads the weights. Throws Error(ExitCode::data) when they do not fit the
-// config.
+// config, and OutOfMemory's message with what to lower.
 class TrainedModel {
  public:
   TrainedModel(const FoundModel& found, plan::Purpose purpose);
@@ -42,7 +43,7 @@ class TrainedModel {
   Device device_;
   ThreadPool pool_;
   plan::PlannedRun run_;
-  Arena arena_;
+  std::optional<Arena> arena_;
   Context context_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "src/config/load.h"
 #include "src/core/file.h"
+#include "src/plan/advice.h"
 #include "tests/paths.h"
 
 namespace kiln::plan {
@@ -130,6 +131,48 @@ TEST(PlannedRun, FlopsAreCountedFromTheCalls) {
   const double forward = 2 * weights + 12 * 2 * T * 768;
   EXPECT_DOUBLE_EQ(run.forward_flops / tokens, forward);
   EXPECT_DOUBLE_EQ(run.training_flops / tokens, 3 * forward);
+}
+
+// For each purpose: keys that lower the plan, with the very totals that they would give, and none that do not.
+TEST(Advice, NamesKeysThatHelpThePurpose) {
+  const Device device = cpu_device(2);
+  auto config = config::load(paths::source() + "/configs/gpt2-mini/adamw.json",
+                             {"train.micro_batch=64", "train.tokens_per_step=32768", "train.loss_rows=4096",
+                              "validation.tokens=32768"});
+  ASSERT_EQ(config.train.sequence, 256);
+  for (const auto& [purpose, keys] :
+       {std::pair{Purpose::training, std::set<std::string>{"train.micro_batch", "train.sequence", "train.loss_rows"}},
+        {Purpose::evaluation, {"train.micro_batch", "train.sequence", "train.loss_rows"}},
+        {Purpose::generation, {"train.sequence"}}}) {
+    const PlannedRun run = plan_run(config, device, purpose);
+    const std::string advice = how_to_lower(config, run, device);
+    std::set<std::string> found;
+    for (const char* key : {"train.micro_batch", "train.sequence", "train.loss_rows", "validation.tokens"}) {
+      if (advice.find(fmt::format("{} = ", key)) != std::string::npos) found.insert(key);
+    }
+    EXPECT_EQ(found, keys) << advice;
+    config::Config shorter = config;
+    shorter.train.sequence /= 2;
+    const size_t total = plan_run(shorter, device, purpose).plan.layout().total_bytes;
+    EXPECT_NE(advice.find(fmt::format("train.sequence = 128 instead of 256: {}", bytes_text(total))), std::string::npos)
+        << advice;
+    EXPECT_EQ(advice.find("optimizer") != std::string::npos, purpose == Purpose::training) << advice;
+    EXPECT_EQ(advice.find("model.layers") != std::string::npos, purpose == Purpose::training)
+        << "the weights of a trained model are what they are: " << advice;
+  }
+  // Fewer tokens than the micro-batch: then these decide the size of a pass.
+  config.validation.tokens = 32 * 256;
+  const std::string advice = how_to_lower(config, plan_run(config, device, Purpose::evaluation), device);
+  EXPECT_NE(advice.find("validation.tokens = 4096 instead of 8192"), std::string::npos) << advice;
+  config.validation.tokens = 256;
+  config.train.sequence = 255;  // odd: nothing to halve, nothing that helps
+  EXPECT_NE(how_to_lower(config, plan_run(config, device, Purpose::generation), device).find("larger machine"),
+            std::string::npos);
+}
+
+TEST(PlannedRun, CountsParametersWithoutADevice) {
+  const auto config = config::load(paths::source() + "/configs/gpt2-mini/muon.json");
+  EXPECT_EQ(parameter_count(config), plan_preset("gpt2-mini/muon.json").model->parameters().elements());
 }
 
 TEST(PlannedRun, MicroBatchesFillTheStep) {
