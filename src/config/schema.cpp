@@ -151,7 +151,7 @@ std::vector<Key> make_schema() {
              "Gradients are scaled down to this global norm where they exceed it; 0: never.",
              "grad_clip clip_grad gradient_clip gradient_clip_val max_grad_norm clip_norm"),
       integer("train.max_skipped", at<&Config::train, &Train::max_skipped>, 20, "steps", 0, kMostSteps,
-              "A step whose gradient is not finite changes nothing; after this many in a row the run ends as "
+              "A step whose gradient or loss is not finite changes nothing; after this many in a row the run ends as "
               "diverged; 0: never.",
               "max_nan nan_patience skip_nan_limit"),
       number("train.skip_loss_z", at<&Config::train, &Train::skip_loss_z>, 0, "deviations", {0, 1e6},
@@ -162,8 +162,8 @@ std::vector<Key> make_schema() {
              "The same for the gradient norm before clipping.",
              "norm_z skip_grad_norm_z grad_norm_z skip_gradient_z skip_update_gradz grad_z_threshold"),
       integer("train.skip_window", at<&Config::train, &Train::skip_window>, 128, "steps", 2, 10'000,
-              "Steps whose mean and deviation decide; until so many were taken, and for steps without a finite gradient, "
-              "nothing is judged. An outlier enters as the bound that it broke, so that a lasting change passes in the "
+              "Steps whose mean and deviation decide; until so many were taken, and for steps without a finite loss and "
+              "gradient, nothing is judged. The deviation counts as 0.0001 of the mean at least. An outlier enters as the bound that it broke, so that a lasting change passes in the "
               "end.",
               "skip_update_window outlier_window loss_window"),
       toggle("train.overfit_one_batch", at<&Config::train, &Train::overfit_one_batch>, "off",

@@ -17,6 +17,7 @@
 #include "src/core/random.h"
 #include "src/plan/advice.h"
 #include "src/train/ceiling.h"
+#include "src/train/median.h"
 #include "src/train/startup.h"
 #include "src/train/step.h"
 #include "src/train/stop.h"
@@ -74,17 +75,17 @@ class Bench {
         device_(cpu_device(static_cast<int>(config.device.threads), config.device.isa)),
         pool_(device_.threads),
         run_(plan::plan_run(config_, device_)),
-        // Enough for a step to read nothing twice, as far as that costs no time to speak of.
-        tokens_(config.model.vocab, std::min<int64_t>(config_.train.tokens_per_step, int64_t{1} << 22) + 1,
-                config.train.seed),
-        dataset_(tokens_.path().string(), config.model.vocab, config.train.sequence),
-        sampler_(dataset_.windows(), config.train.seed),
         ranks_(dist::single_rank()) {
-    plan::with_advice(config_, run_, device_, [&] { require_memory(run_.plan.layout()); });
+    plan::with_advice(config_, run_, device_, [&] { require_memory(run_.plan.layout()); });  // before anything is written
+    // Enough for a step to read nothing twice, as far as that costs no time to speak of.
+    tokens_.emplace(config.model.vocab, std::min<int64_t>(config_.train.tokens_per_step, int64_t{1} << 22) + 1,
+                    config.train.seed);
+    dataset_.emplace(tokens_->path().string(), config.model.vocab, config.train.sequence);
+    sampler_.emplace(dataset_->windows(), config.train.seed);
     context_.device = device_;
     context_.pool = &pool_;
     result_.measured_peak_gflops = measure_ceiling(context_);
-    ceiling_.emplace(result_.measured_peak_gflops, [](const std::string&) {});
+    result_.peak_gflops = result_.measured_peak_gflops;
     plan::with_advice(config_, run_, device_, [&] {
       arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
                      device_);
@@ -119,7 +120,7 @@ class Bench {
     constexpr double kLearningRate = 0.01;
     const auto start = Clock::now();
     const StepResult result = train_step(
-        context_, run_, dataset_, sampler_, *ranks_,
+        context_, run_, *dataset_, *sampler_, *ranks_,
         {.clip = config_.train.clip, .lr_multiplier = kLearningRate, .metrics = nullptr, .times = &times},
         position_);
     const double ms = ms_since(start);
@@ -129,7 +130,7 @@ class Bench {
                   "a lower optimizer.lr keeps it finite; what is measured does not depend on it");
     }
     if (!counts) return;
-    ceiling_->share(flops_per_step(), ms * 1e-3);
+    result_.peak_gflops = std::max(result_.peak_gflops, flops_per_step() * 1e-6 / ms);
     result_.step_ms.push_back(ms);
     passes_.push_back(times.passes * 1e3);
     std::map<std::string, double> by_name;
@@ -149,7 +150,6 @@ class Bench {
   BenchResult finish() {
     result_.device = fmt::format("{} ({}, {} threads)", device_.name, name_of(device_.isa), device_.threads);
     result_.peak_shape = kernels::gemm_peak_shape(device_);
-    result_.peak_gflops = ceiling_->gflops();
     result_.planned_bytes = run_.plan.layout().total_bytes;
     result_.step_tokens = config_.train.tokens_per_step;
     result_.micro_batches = run_.micro_batches;
@@ -167,13 +167,12 @@ class Bench {
   Device device_;
   ThreadPool pool_;
   plan::PlannedRun run_;
-  TokenFile tokens_;
-  data::Dataset dataset_;
-  data::Sampler sampler_;
+  std::optional<TokenFile> tokens_;
+  std::optional<data::Dataset> dataset_;
+  std::optional<data::Sampler> sampler_;
   std::unique_ptr<dist::Communicator> ranks_;
   Context context_;
   std::optional<Arena> arena_;
-  std::optional<Ceiling> ceiling_;
   Position position_;
   std::vector<double> passes_, rest_;
   std::map<std::string, std::vector<double>> optimizers_;
@@ -182,14 +181,11 @@ class Bench {
 
 }  // namespace
 
-Spread spread_of(std::vector<double> values) {
+Spread spread_of(const std::vector<double>& values) {
   require(!values.empty(), "a spread of nothing");
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return {.median = (values[(n - 1) / 2] + values[n / 2]) / 2,
-          .least = values.front(),
-          .most = values.back(),
-          .mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(n)};
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  return {.median = median_of(values), .least = *least, .most = *most, .mean = mean};
 }
 
 double BenchResult::optimizer_mean_ms() const {

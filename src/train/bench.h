@@ -20,7 +20,7 @@ struct BenchOptions {
 struct Spread {
   double median, least, most, mean;
 };
-Spread spread_of(std::vector<double> values);  // at least one
+Spread spread_of(const std::vector<double>& values);  // at least one
 
 struct BenchResult {
   std::string device;  // name, instruction set, threads

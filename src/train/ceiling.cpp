@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <thread>
 #include <utility>
 
@@ -23,18 +24,22 @@ double measure_ceiling(Context& context) {
   return best;
 }
 
+Ceiling::Ceiling(double measured, double begun, Tell tell)
+    : gflops_(begun > 0 ? begun : measured), is_begun_(begun > 0), tell_(std::move(tell)) {
+  if (std::abs(measured - gflops_) <= 0.05 * gflops_) return;
+  tell_(fmt::format("a large product runs at {:.0f} Gflop/s now, at {:.0f} when the run began: MFU stays a fraction of the "
+                    "latter",
+                    measured, gflops_));
+}
+
 double Ceiling::share(double flops, double seconds) {
   const double rate = flops * 1e-9 / seconds;
-  if (rate <= gflops_) return rate / gflops_;
-  const double before = std::exchange(gflops_, rate);
-  if (rate > 1.05 * told_) {
-    tell_(fmt::format(
-        "a step ran at {:.0f} Gflop/s, faster than the {:.0f} that MFU was measured against (was the machine "
-        "busy then?): MFU is a fraction of {:.0f} from here on",
-        rate, before, rate));
-    told_ = rate;
+  if (rate > gflops_ && !std::exchange(told_, true)) {
+    tell_(fmt::format("a step ran at {:.0f} Gflop/s, faster than the {:.0f} that MFU is a fraction of (was the machine busy "
+                      "when that was measured?): MFU of this run may exceed 100 %",
+                      rate, gflops_));
   }
-  return 1;
+  return rate / gflops_;
 }
 
 }  // namespace kiln::train

@@ -14,21 +14,26 @@ namespace kiln::train {
 // last to spoil them all. Takes some 0.4 s and memory of its own (gemm_peak.h says of what shape).
 double measure_ceiling(Context& context);
 
+// Of a whole run: measured once, when it begins, and the same after every resume, so that all of its MFU are fractions of
+// one number.
 class Ceiling {
  public:
   using Tell = std::function<void(const std::string&)>;
-  explicit Ceiling(double gflops, Tell tell = log_info)
-      : gflops_(gflops), tell_(std::move(tell)) {}
 
-  // The fraction of the ceiling that `flops` in `seconds` are, 1 at most: work that beats the ceiling shows that it was
-  // measured too low, and becomes the ceiling. Tells of it at once, and again after each further 5 percent.
+  // `begun`: what a run that goes on began with (0: nothing); where that is more than 5 percent off what is `measured`
+  // now, it is told.
+  Ceiling(double measured, double begun, Tell tell = log_info);
+
+  // The fraction of the ceiling that `flops` in `seconds` are. More than 1 where the ceiling was measured too low, of
+  // which is told the first time.
   double share(double flops, double seconds);
 
   double gflops() const { return gflops_; }
+  bool is_begun() const { return is_begun_; }  // not measured now
 
  private:
   double gflops_;
-  double told_ = 0;  // the last rate that was told of
+  bool is_begun_, told_ = false;
   Tell tell_;
 };
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
@@ -19,17 +18,8 @@ namespace kiln::train {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
-constexpr int64_t kVersion = 2;
 constexpr const char* kManifest = "manifest.json";
-constexpr const char* kSeal = "xxh3";
-constexpr const char* kLosses = "guard_losses";  // absent: empty
-constexpr const char* kGradientNorms = "guard_gradient_norms";
-constexpr const char* kModel = "model.safetensors";
-constexpr const char* kOptimizer = "optimizer.safetensors";
-
-constexpr const char* kOtherHint = "delete or repair that folder: an older checkpoint is used then";
 constexpr const char* kModelHint =
     "the checkpoint was written with another config: use the config of that run";
 
@@ -37,7 +27,7 @@ int64_t file_bytes(const fs::path& path) {
   std::error_code code;
   const auto bytes = fs::file_size(path, code);
   if (code) {
-    throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), code.message()), kOtherHint);
+    throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), code.message()), kDamagedHint);
   }
   return static_cast<int64_t>(bytes);
 }
@@ -48,37 +38,23 @@ void write_tensors(const fs::path& folder, const ParameterTable& parameters,
     const Parameter& p = parameters.all()[i];
     return TensorSource{p.name, TensorType::f32, p.shape, p.master};
   };
-  write_safetensors(folder / kModel, parameters.all().size(), parameter, {.metadata = {}, .sync = true});
+  write_safetensors(folder / kModelFile, parameters.all().size(), parameter, {.metadata = {}, .sync = true});
   const auto state = [&](size_t i) {
     const optim::StateTensor& s = optimizers.state_tensors()[i];
     return TensorSource{s.name, TensorType::f32, {s.rows, s.cols}, s.data};
   };
-  write_safetensors(folder / kOptimizer, optimizers.state_tensors().size(), state,
+  write_safetensors(folder / kOptimizerFile, optimizers.state_tensors().size(), state,
                     {.metadata = {}, .sync = true});
 }
 
-// The manifest's own checksum stands in it, over the text of all the rest.
-std::string seal(json manifest) {
-  manifest.erase(kSeal);
-  return text_checksum(manifest.dump());
+CheckpointFile file_in(const fs::path& folder, const char* name) {
+  return {.name = name, .bytes = file_bytes(folder / name), .checksum = file_checksum(folder / name)};
 }
 
 void write_manifest(const fs::path& folder, const CheckpointState& state) {
-  json files;
-  for (const char* name : {kModel, kOptimizer}) {
-    files[name] = {{"bytes", file_bytes(folder / name)}, {"xxh3", file_checksum(folder / name)}};
-  }
-  json manifest = {{"version", kVersion},
-                   {"step", state.step},
-                   {"optimizer_t", state.optimizer_t},
-                   {"samples", state.samples},
-                   {"data", state.data},
-                   {"config", state.config_json},
-                   {"files", files}};
-  if (!state.losses.empty()) manifest[kLosses] = state.losses;
-  if (!state.gradient_norms.empty()) manifest[kGradientNorms] = state.gradient_norms;
-  manifest[kSeal] = seal(manifest);
-  write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
+  const Manifest manifest{
+      .state = state, .model = file_in(folder, kModelFile), .optimizer = file_in(folder, kOptimizerFile)};
+  write_file_atomically(folder / kManifest, manifest_text(manifest));
 }
 
 // What a tensor of the checkpoint must be, and where it goes.
@@ -127,81 +103,15 @@ void copy(const SafetensorsFile& file, const std::vector<Target>& targets) {
   }
 }
 
-bool is_wanted(std::string_view file, CheckpointPart part) {
-  return part == CheckpointPart::everything || file == kModel;
-}
-
-// A manifest that is whole; the files that it names are not looked at.
-json sealed_manifest(const fs::path& folder) {
-  const fs::path path = folder / kManifest;
-  const auto fail = [&](const std::string& what) {
-    throw Error(ExitCode::data, fmt::format("{}: {}", path.string(), what), kOtherHint);
-  };
-  json manifest = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object()) fail("is not a JSON object");
-  const auto whole_number = [&](const json& object, const char* key) {
-    const auto it = object.find(key);
-    if (it == object.end() || !it->is_number_unsigned() || it->get<uint64_t>() > INT64_MAX) {
-      fail(fmt::format("\"{}\" is not a whole number", key));
-    }
-    return it->get<int64_t>();
-  };
-  const auto text = [&](const json& object, const char* key) {
-    const auto it = object.find(key);
-    if (it == object.end() || !it->is_string()) fail(fmt::format("\"{}\" is not a string", key));
-    return it->get_ref<const std::string&>();
-  };
-  if (const int64_t version = whole_number(manifest, "version"); version != kVersion) {
-    fail(fmt::format("has version {}, this program knows version {}", version, kVersion));
+// The manifest, and the wanted files of the sizes it says; with `content` of its checksums, too.
+CheckpointState checked(const fs::path& folder, CheckpointPart part, bool content) {
+  Manifest manifest = read_manifest_file(folder);
+  for (const CheckpointFile* file : {&manifest.model, &manifest.optimizer}) {
+    if (part == CheckpointPart::weights && file == &manifest.optimizer) continue;
+    const std::string problem = file_problem(folder, *file, content);
+    if (!problem.empty()) throw Error(ExitCode::data, problem, kDamagedHint);
   }
-  for (const char* key : {"step", "optimizer_t", "samples"}) whole_number(manifest, key);
-  for (const char* key : {"data", "config"}) text(manifest, key);
-  for (const char* key : {kLosses, kGradientNorms}) {
-    const auto values = manifest.find(key);
-    const auto is_number = [](const json& x) { return x.is_number(); };
-    if (values == manifest.end()) continue;
-    if (!values->is_array() || !std::all_of(values->begin(), values->end(), is_number)) {
-      fail(fmt::format("\"{}\" is not an array of numbers", key));
-    }
-  }
-  if (text(manifest, kSeal) != seal(manifest))
-    fail("its checksum does not match its content: the file is damaged");
-  const auto files = manifest.find("files");
-  if (files == manifest.end() || !files->is_object()) fail("\"files\" is not a JSON object");
-  for (const char* name : {kModel, kOptimizer}) {
-    const auto entry = files->find(name);
-    if (entry == files->end() || !entry->is_object())
-      fail(fmt::format("\"files\" does not hold \"{}\"", name));
-    text(*entry, "xxh3");
-    whole_number(*entry, "bytes");
-  }
-  return manifest;
-}
-
-CheckpointFile entry_of(const json& manifest, const char* name) {
-  const json& entry = manifest["files"][name];
-  return {name, entry["bytes"].get<int64_t>(), entry["xxh3"].get<std::string>()};
-}
-
-// A manifest that is whole, and the wanted files of the sizes it says; with `content` of its checksums, too.
-json checked_manifest(const fs::path& folder, CheckpointPart part, bool content) {
-  json manifest = sealed_manifest(folder);
-  for (const char* name : {kModel, kOptimizer}) {
-    if (!is_wanted(name, part)) continue;
-    const std::string problem = file_problem(folder, entry_of(manifest, name), content);
-    if (!problem.empty()) throw Error(ExitCode::data, problem, kOtherHint);
-  }
-  return manifest;
-}
-
-CheckpointState state_of(const json& manifest) {
-  return {.step = manifest["step"].get<int64_t>(),
-          .optimizer_t = manifest["optimizer_t"].get<int64_t>(),
-          .samples = manifest["samples"].get<int64_t>(),
-          .data = manifest["data"].get<std::string>(),
-          .config_json = manifest["config"].get<std::string>(),
-          .losses = manifest.value(kLosses, std::vector<double>()),
-          .gradient_norms = manifest.value(kGradientNorms, std::vector<double>())};
+  return std::move(manifest.state);
 }
 
 }  // namespace
@@ -271,21 +181,16 @@ std::string file_problem(const fs::path& folder, const CheckpointFile& file, boo
   return {};
 }
 
+Manifest read_manifest_file(const fs::path& folder) {
+  return parse_manifest(read_file(folder / kManifest), folder / kManifest);
+}
+
 CheckpointState read_manifest(const fs::path& folder, CheckpointPart part) {
-  return state_of(checked_manifest(folder, part, /*content=*/false));
-}
-
-CheckpointState read_manifest_alone(const fs::path& folder) {
-  return state_of(sealed_manifest(folder));
-}
-
-std::vector<CheckpointFile> manifest_files(const fs::path& folder) {
-  const json manifest = sealed_manifest(folder);
-  return {entry_of(manifest, kModel), entry_of(manifest, kOptimizer)};
+  return checked(folder, part, /*content=*/false);
 }
 
 CheckpointState verify_checkpoint(const fs::path& folder, CheckpointPart part) {
-  return state_of(checked_manifest(folder, part, /*content=*/true));
+  return checked(folder, part, /*content=*/true);
 }
 
 bool has_checkpoints(const fs::path& run) {
@@ -308,7 +213,7 @@ std::optional<fs::path> find_latest_checkpoint(const fs::path& run, const Warn& 
 CheckpointState load_checkpoint(const fs::path& folder, ParameterTable& parameters,
                                 optim::OptimizerSet& optimizers) {
   CheckpointState state = verify_checkpoint(folder);
-  const SafetensorsFile model(folder / kModel), optimizer(folder / kOptimizer);
+  const SafetensorsFile model(folder / kModelFile), optimizer(folder / kOptimizerFile);
   const std::vector<Target> weights = targets_of(parameters);
   std::vector<Target> states;
   for (const optim::StateTensor& s : optimizers.state_tensors())
@@ -323,7 +228,7 @@ CheckpointState load_checkpoint(const fs::path& folder, ParameterTable& paramete
 
 CheckpointState load_weights(const fs::path& folder, ParameterTable& parameters) {
   CheckpointState state = verify_checkpoint(folder, CheckpointPart::weights);
-  const SafetensorsFile model(folder / kModel);
+  const SafetensorsFile model(folder / kModelFile);
   const std::vector<Target> weights = targets_of(parameters);
   check(model, weights);
   copy(model, weights);

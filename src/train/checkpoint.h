@@ -20,19 +20,9 @@
 #include "optim/optimizer_set.h"
 #include "src/core/log.h"
 #include "src/device/parameters.h"
+#include "src/train/manifest.h"
 
 namespace kiln::train {
-
-// What resuming needs besides tensors. Random numbers are counter-based: the seed, in the config, is all
-// their state.
-struct CheckpointState {
-  int64_t step = 0;         // steps taken, skipped ones included
-  int64_t optimizer_t = 0;  // steps that updated something
-  int64_t samples = 0;      // sequences drawn from the sampler
-  std::string data;         // fingerprint of the training tokens
-  std::string config_json;  // the resolved config
-  std::vector<double> losses = {}, gradient_norms = {};  // of the guards (guards.h)
-};
 
 // Writes a checkpoint and returns its folder; first it removes what an earlier crash left. Tensors go from
 // their memory to the file: no allocation exceeds 64 KiB (as long as the config's text and the guards' windows do not). After an
@@ -74,19 +64,8 @@ CheckpointState load_weights(const std::filesystem::path& folder, ParameterTable
 CheckpointState read_manifest(const std::filesystem::path& folder,
                               CheckpointPart part = CheckpointPart::everything);
 
-// The same, without a look at the files.
-CheckpointState read_manifest_alone(const std::filesystem::path& folder);
-
-// A file of a checkpoint as its manifest describes it.
-struct CheckpointFile {
-  std::string name;
-  int64_t bytes;
-  std::string checksum;  // checksum.h
-};
-
-// What the manifest says of the files, checked against its own checksum; the files themselves may be missing or other.
-// The model's weights come first, then the optimizer's state.
-std::vector<CheckpointFile> manifest_files(const std::filesystem::path& folder);
+// All that it says, without a look at the files: they may be missing or other.
+Manifest read_manifest_file(const std::filesystem::path& folder);
 
 // Why a file of the folder is not what its entry says, "" if it is: that it is missing or has another size; with
 // `content` its checksum is compared too, which reads all of it.

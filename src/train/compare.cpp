@@ -41,7 +41,7 @@ bool is_over(const MetricsLog& log, Axis axis, double place) {
 std::string training_data(const fs::path& run) {
   for (const Candidate& c : candidates(run)) {
     try {
-      return read_manifest_alone(c.path).data;
+      return read_manifest_file(c.path).state.data;
     } catch (const Error&) {
       // another one may tell
     }
@@ -93,11 +93,11 @@ class Opener {
       warn(fmt::format("{} steps are not in the log: times are too short", log.missing_steps));
     if (log.rewound > 0)
       warn("its log goes back to earlier steps; of lines that repeat a step the last counts");
-    if (run.config && log.steps.back().step < run.config->train.steps) {
+    if (const int64_t all = whole_run(run.config, log.run_steps); log.steps.back().step < all) {
       warn(fmt::format(
           "has done {} of its {} steps: what it ends at here is not what it would end at, as schedules count "
           "on the whole run",
-          log.steps.back().step, run.config->train.steps));
+          log.steps.back().step, all));
     }
     comparison_.runs.push_back(std::move(run));
   }
@@ -120,7 +120,9 @@ class Opener {
       }
       if (!run.data.empty()) data.insert(run.data);
       if (!run.processor.empty()) processors.insert(run.processor);
-      if (!run.log.validations.empty()) entropies.push_back(run.log.validations.back().unigram_entropy);
+      if (!run.log.validations.empty() && std::isfinite(run.log.validations.back().unigram_entropy)) {
+        entropies.push_back(run.log.validations.back().unigram_entropy);
+      }
     }
     const auto differ = [&](const std::set<std::string>& values, const char* what, const char* consequence) {
       if (values.size() < 2) return false;

@@ -8,16 +8,14 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json number(double x) {
-  return std::isfinite(x) ? ordered_json(x) : ordered_json();
-}
+// What is not finite is written as null, too.
 ordered_json number(const std::optional<double>& x) {
-  return x ? number(*x) : ordered_json();
+  return x ? ordered_json(*x) : ordered_json();
 }
 
 ordered_json validation_json(const LoggedValidation* v) {
   if (!v) return ordered_json();
-  return {{"step", v->step}, {"tokens", v->tokens}, {"seconds", v->seconds}, {"loss", number(v->loss)}};
+  return {{"step", v->step}, {"tokens", v->tokens}, {"seconds", v->seconds}, {"loss", v->loss}};
 }
 
 ordered_json table(const Comparison& c, Axis axis) {
@@ -47,8 +45,8 @@ ordered_json reach_rows(const Comparison& c) {
       if (r.at) {
         entry["at"] = validation_json(r.at);
         entry["not_yet_at"] = validation_json(r.before);
-        entry["step_ratio"] = number(static_cast<double>(r.at->step) / static_cast<double>(final.step));
-        entry["time_ratio"] = number(r.at->seconds / final.seconds);
+        entry["step_ratio"] = static_cast<double>(r.at->step) / static_cast<double>(final.step);
+        entry["time_ratio"] = r.at->seconds / final.seconds;
       }
       all.push_back(std::move(entry));
     }
@@ -64,16 +62,18 @@ std::string json_of(const Comparison& c) {
     const ComparedRun& run = c.runs[i];
     const LoggedStep& last = run.log.steps.back();
     const auto& validations = run.log.validations;
+    const int64_t all = whole_run(run.config, run.log.run_steps);
     out["runs"].push_back({{"letter", letter(i)},
                            {"path", run.path.string()},
                            {"optimizer", run.config ? ordered_json(run.config->optimizer.name) : ordered_json()},
                            {"steps", last.step},
+                           {"run_steps", all > 0 ? ordered_json(all) : ordered_json()},
                            {"tokens", last.tokens},
                            {"seconds", last.seconds},
                            {"final", validation_json(validations.empty() ? nullptr : &validations.back())},
                            {"best", validation_json(best_validation(run.log))},
                            {"median_ms", median_ms(run.log)},
-                           {"optimizer_share", number(optimizer_share(run.log))},
+                           {"optimizer_share", optimizer_share(run.log)},
                            {"differences", c.differences[i]}});
   }
   out["warnings"] = c.warnings;

@@ -14,10 +14,6 @@ std::string loss_text(const std::optional<double>& loss) {
   return loss ? fmt::format("{:.4f}", *loss) : "-";
 }
 
-std::string time_text(double seconds) {
-  return seconds < 120 ? fmt::format("{:.1f} s", seconds) : duration_text(seconds);
-}
-
 std::string place_text(double place, Axis axis) {
   return axis == Axis::seconds ? time_text(place) : fmt::format("{:.0f}", place);
 }
@@ -50,7 +46,7 @@ std::string summary(const Comparison& c) {
   return text +
          "   time: of the steps as logged, without validations, samples, checkpoints; ms/step: median; "
          "optimizer: the share of\n"
-         "   the steps' time that KL-Shampoo or Pro-KLShampoo reported for itself (metrics.every)\n";
+         "   the steps' time that the updates took, those of all optimizers\n";
 }
 
 std::string table(const Comparison& c, Axis axis, const char* title, const char* unit) {

@@ -1,5 +1,6 @@
 #include "src/train/guards.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -19,13 +20,15 @@ OutlierWindow::Moments OutlierWindow::moments() const {
   for (const double x : values_) sum += x;
   const double mean = sum / n;
   for (const double x : values_) squares += (x - mean) * (x - mean);
-  return {mean, std::sqrt(squares / n)};
+  constexpr double kLeast = 1e-4;      // of the mean; single steps of large runs deviate by thirty times that
+  constexpr double kSmallest = 1e-12;  // of values that are all zero
+  return {mean, std::max({std::sqrt(squares / n), kLeast * std::abs(mean), kSmallest})};
 }
 
 double OutlierWindow::deviations(double x) const {
   if (!filled()) return std::numeric_limits<double>::quiet_NaN();
   const Moments m = moments();
-  return m.deviation > 0 ? (x - m.mean) / m.deviation : std::numeric_limits<double>::quiet_NaN();
+  return (x - m.mean) / m.deviation;
 }
 
 bool OutlierWindow::add(double x) {
@@ -37,7 +40,7 @@ bool OutlierWindow::add(double x) {
   }
   const Moments m = moments();
   const double bound = m.mean + z_ * m.deviation;
-  const bool outlier = m.deviation > 0 && x > bound;
+  const bool outlier = x > bound;
   values_.erase(values_.begin());
   values_.push_back(outlier ? bound : x);
   return outlier;

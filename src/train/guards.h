@@ -12,12 +12,13 @@ namespace kiln::train {
 // An outlier enters the window as the bound that it broke, mean + z deviations. As it is, one spike would widen the
 // window so far that the next ones pass; kept out, a lasting change (other data, another learning rate) would be
 // refused for ever. This way the bound moves by a bounded factor a step: spikes stay outliers, and a change that lasts
-// is accepted after some tens of steps.
+// is accepted after some tens of steps. The deviation counts as a ten-thousandth of the mean at least: values that are all
+// but equal would make an outlier of every other one, and a bound on top of them could never move.
 class OutlierWindow {
  public:
   OutlierWindow(double z, int64_t window);  // z = 0: nothing is an outlier, nothing is kept; else window >= 2
 
-  // Standard deviations that `x` lies above the mean. NaN until the window has filled, and while its values are equal.
+  // Standard deviations that `x` lies above the mean. NaN until the window has filled.
   double deviations(double x) const;
 
   // Judges `x`, then takes it in. A value that is not finite is an outlier once the window has filled and never enters.
@@ -29,7 +30,7 @@ class OutlierWindow {
 
  private:
   struct Moments {
-    double mean, deviation;
+    double mean, deviation;  // deviation > 0
   };
   bool filled() const { return values_.size() == window_ && z_ > 0; }
   Moments moments() const;

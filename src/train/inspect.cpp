@@ -119,9 +119,7 @@ InspectedRun inspect_run(const fs::path& path, const InspectOptions& options) {
                    .problems = {}};
   note_problem(run.problems, [&] { run.config = config::load(path / "config.json"); });
   if (run.config) {
-    note_problem(run.problems, [&] {
-      run.parameters = plan::plan_run(*run.config, cpu_device(1)).model->parameters().elements();
-    });
+    note_problem(run.problems, [&] { run.parameters = plan::parameter_count(*run.config); });
   }
   look_at_log(run);
   note_problem(run.problems, [&] {
@@ -140,16 +138,17 @@ InspectedRun inspect_run(const fs::path& path, const InspectOptions& options) {
 }
 
 InspectedCheckpoint inspect_checkpoint(const fs::path& path, const InspectOptions& options) {
+  const Manifest manifest = read_manifest_file(path);
   InspectedCheckpoint found{.path = path,
-                            .state = read_manifest_alone(path),
+                            .state = manifest.state,
                             .config = {},
-                            .files = manifest_files(path),
+                            .files = {manifest.model, manifest.optimizer},
                             .parameters = {},
                             .optimizer = {},
                             .kinds = {},
                             .problems = {}};
   try {
-    found.config = config::parse(found.state.config_json, "the config in manifest.json");
+    found.config = config::parse(found.state.config_json, "the config in manifest.json", {}, config::no_files());
   } catch (const Error&) {
     // Of another version, or not written by a run: told as "none", the rest does not depend on it.
   }

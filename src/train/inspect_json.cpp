@@ -1,4 +1,3 @@
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "src/config/load.h"
@@ -9,17 +8,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// JSON has no NaN: null.
-ordered_json number(double x) {
-  return std::isfinite(x) ? ordered_json(x) : ordered_json();
-}
-
+// What is not finite is written as null.
 ordered_json validation_json(const LoggedValidation& v) {
   return {{"step", v.step},
           {"tokens", v.tokens},
           {"seconds", v.seconds},
-          {"loss", number(v.loss)},
-          {"unigram_entropy", number(v.unigram_entropy)}};
+          {"loss", v.loss},
+          {"unigram_entropy", v.unigram_entropy}};
 }
 
 ordered_json tensors_json(const std::vector<InspectedTensor>& tensors) {
@@ -27,8 +22,8 @@ ordered_json tensors_json(const std::vector<InspectedTensor>& tensors) {
   for (const InspectedTensor& t : tensors) {
     ordered_json entry = {{"name", t.name}, {"type", t.type}, {"shape", t.shape}, {"bytes", t.bytes}};
     if (t.stats) {
-      entry["rms"] = number(t.stats->rms);
-      entry["abs_max"] = number(t.stats->abs_max);
+      entry["rms"] = t.stats->rms;
+      entry["abs_max"] = t.stats->abs_max;
       entry["non_finite"] = t.stats->non_finite;
     }
     list.push_back(std::move(entry));
@@ -57,13 +52,15 @@ std::string json_of(const InspectedRun& run, const InspectOptions& options) {
   if (!log.steps.empty()) {
     const LoggedStep& last = log.steps.back();
     out["step"] = last.step;
+    const int64_t all = whole_run(run.config, log.run_steps);
+    out["run_steps"] = all > 0 ? ordered_json(all) : ordered_json();
     out["tokens"] = last.tokens;
-    out["loss"] = number(last.loss);
-    out["gradient_norm"] = number(last.gradient_norm);
+    out["loss"] = last.loss;
+    out["gradient_norm"] = last.gradient_norm;
     out["seconds"] = last.seconds;
     out["median_ms"] = median_ms(log);
-    out["tokens_per_second"] = number(static_cast<double>(last.tokens) / last.seconds);
-    out["optimizer_share"] = number(optimizer_share(log));
+    out["tokens_per_second"] = static_cast<double>(last.tokens) / last.seconds;
+    out["optimizer_share"] = optimizer_share(log);
   }
   if (!log.validations.empty()) out["validation"] = validation_json(log.validations.back());
   if (const LoggedValidation* best = best_validation(log)) out["best_validation"] = validation_json(*best);
@@ -86,8 +83,10 @@ std::string json_of(const InspectedRun& run, const InspectOptions& options) {
 
 std::string json_of(const InspectedCheckpoint& found, const InspectOptions& options) {
   const CheckpointState& s = found.state;
+  const int64_t all = whole_run(found.config, s.run_steps);
   ordered_json out = {{"checkpoint", found.path.string()},
               {"step", s.step},
+              {"run_steps", all > 0 ? ordered_json(all) : ordered_json()},
               {"optimizer_t", s.optimizer_t},
               {"samples", s.samples},
               {"data", s.data},

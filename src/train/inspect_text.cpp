@@ -32,11 +32,6 @@ std::string config_lines(const config::Config& c, int64_t parameters) {
                                          c.train.tokens_per_step, c.train.sequence, c.train.micro_batch));
 }
 
-// "45.1 s" below two minutes, where duration_text would round too much away.
-std::string time_text(double seconds) {
-  return seconds < 120 ? fmt::format("{:.1f} s", seconds) : duration_text(seconds);
-}
-
 std::string validation_text(const LoggedValidation& v) {
   return fmt::format("{:.4f} at step {} ({:+.4f} to the unigram entropy)", v.loss, v.step,
                      v.loss - v.unigram_entropy);
@@ -47,10 +42,8 @@ std::string log_lines(const InspectedRun& run) {
   if (log.steps.empty()) return line("reached", "no step is logged");
   const LoggedStep& last = log.steps.back();
   std::string reached = fmt::format("step {}", last.step);
-  if (run.config && run.config->train.steps > 0) {  // 0: it follows from train.epochs and the data
-    reached +=
-        fmt::format(" of {} ({:.1f} %)", run.config->train.steps,
-                    100.0 * static_cast<double>(last.step) / static_cast<double>(run.config->train.steps));
+  if (const int64_t all = whole_run(run.config, log.run_steps); all > 0) {
+    reached += fmt::format(" of {} ({:.1f} %)", all, 100.0 * static_cast<double>(last.step) / static_cast<double>(all));
   }
   std::string text = line("reached", reached + fmt::format(", {} tokens", last.tokens));
   text += line("loss", fmt::format("{:.4f} in the last step (gradient norm {:.3f}, lr {:.2e})", last.loss,
@@ -71,8 +64,7 @@ std::string log_lines(const InspectedRun& run) {
                                    time_text(last.seconds)));
   text += line("speed", fmt::format("{:.1f} ms a step (median), {:.0f} tokens/s", ms, tokens / ms * 1e3));
   if (const double share = optimizer_share(log); std::isfinite(share)) {
-    text += line("", fmt::format("{} takes {:.1f} % of the steps' time",
-                                 run.config ? run.config->optimizer.name : "the optimizer", 100 * share));
+    text += line("", fmt::format("the optimizers' updates take {:.1f} % of the steps' time", 100 * share));
   }
   if (log.missing_steps > 0)
     text += line("missing", fmt::format("{} steps in between are not in the log", log.missing_steps));
@@ -111,11 +103,9 @@ std::string text_of(const InspectedRun& run, const InspectOptions& options) {
 std::string text_of(const InspectedCheckpoint& found, const InspectOptions& options) {
   const CheckpointState& s = found.state;
   std::string text = line("checkpoint", found.path.string());
+  const int64_t all = whole_run(found.config, s.run_steps);
   text += line("reached", fmt::format("step {}{}, {} updates, {} sequences", s.step,
-                                      found.config && found.config->train.steps > 0
-                                          ? fmt::format(" of {}", found.config->train.steps)
-                                          : std::string(),
-                                      s.optimizer_t, s.samples));
+                                      all > 0 ? fmt::format(" of {}", all) : "", s.optimizer_t, s.samples));
   if (found.config) text += config_lines(*found.config, 0);
   text += line("trained on", s.data);
   for (const CheckpointFile& file : found.files) {

@@ -1,9 +1,16 @@
-// Reading metrics.jsonl back: what a run logged, in the order of its steps.
+// Reading metrics.jsonl back: what a run logged, in the order of its steps. The file comes from outside: numbers that
+// no run can have written are not believed.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
+
+#include "src/config/config.h"
 
 namespace kiln::train {
 
@@ -11,9 +18,10 @@ struct LoggedStep {
   int64_t step, tokens;  // tokens: trained on so far
   double loss;           // NaN: it was not finite
   double lr, gradient_norm;
-  double ms, mfu;
+  double ms, mfu;  // ms: NaN where it is no time
   double seconds;  // that all steps up to and with this one took, by their own clocks
   bool skipped;
+  double optimizer_ms = NAN;  // of ms, the updates; NaN: not logged
 };
 
 struct LoggedValidation {
@@ -23,23 +31,31 @@ struct LoggedValidation {
 };
 
 // Time is the sum of what the steps took: validations, samples, checkpoints and the time between a stop and a resume
-// are not in it. Some 70 bytes of memory a step.
+// are not in it. Some 80 bytes of memory a step.
 struct MetricsLog {
-  std::vector<LoggedStep> steps;              // rising
+  int64_t run_steps = 0;                      // of the whole run, as it said last; 0: it did not
+  std::vector<LoggedStep> steps;              // rising; so are tokens and seconds, none of which is negative
   std::vector<LoggedValidation> validations;  // rising
+  int64_t last_sample = 0;                    // the step of the last text drawn; 0: there is none
 
-  // Of the reports of KL-Shampoo and Pro-KLShampoo (metrics.every): what they timed, and the time of the steps they cover.
-  double optimizer_ms = 0, reported_ms = 0;
-
-  int64_t missing_steps = 0;  // between the first and the last: the disk was full for a while
+  int64_t missing_steps = 0;  // up to the last: the disk was full for a while, or lines were taken out
   int64_t rewound = 0;        // lines that went back to an earlier step; what they repeat was dropped
   int64_t broken_lines = 0, first_broken_line = 0;
   bool torn = false;  // the last line has no end: the process was killed, or is writing just now
 };
 
-// Lines that are no JSON are counted and passed over, unknown kinds of lines ignored. Throws Error(ExitCode::data)
-// only when the file cannot be read at all.
+// Lines that are no JSON, that name a step or tokens that no run can have, or that go back where none can are counted
+// and passed over, unknown kinds of lines ignored. Throws Error(ExitCode::data) only when the file cannot be read at all.
 MetricsLog read_metrics_log(const std::filesystem::path& path);
+
+// The step of one line without its newline, 0 for what the run said before its first; none: it cannot be read.
+std::optional<int64_t> step_of_metrics_line(std::string_view line);
+
+// The steps from 1 to `last` that have no line, as ranges from first to last. A run logs every step.
+std::vector<std::pair<int64_t, int64_t>> gaps_up_to(const MetricsLog& log, int64_t last);
+
+// Steps of the whole run: what the config says or, where train.epochs decides, what the run said when it began; 0: unknown.
+int64_t whole_run(const std::optional<config::Config>& config, int64_t said);
 
 // Median of the steps' times; 0 without steps.
 double median_ms(const MetricsLog& log);
@@ -47,7 +63,7 @@ double median_ms(const MetricsLog& log);
 // The validation with the least loss (the first of equals); null: there is none that is finite.
 const LoggedValidation* best_validation(const MetricsLog& log);
 
-// The part of the steps' time that KL-Shampoo or Pro-KLShampoo reported for itself (others report no times); NaN: no reports.
+// The part of the steps' time that the updates of all optimizers took, over the steps that logged it; NaN: none did.
 double optimizer_share(const MetricsLog& log);
 
 }  // namespace kiln::train

@@ -21,12 +21,13 @@ std::string plot(const std::vector<Curve>& curves, int rows, int columns) {
     }
   }
   if (low > high) return {};
-  const double height = std::max(high - low, 1e-12), width = end > 0 ? end : 1;
+  // Halves: the distance between two numbers need not be one.
+  const double half_height = std::max(high / 2 - low / 2, 0.5e-12), width = end > 0 ? end : 1;
   std::vector<std::string> grid(static_cast<size_t>(rows), std::string(static_cast<size_t>(columns), ' '));
   for (const Curve& curve : curves) {
     for (const auto& p : curve.points) {
       if (!is_drawn(p)) continue;
-      const double row = std::round((high - p.second) / height * (rows - 1));
+      const double row = std::round((high / 2 - p.second / 2) / half_height * (rows - 1));
       const double column = std::round(p.first / width * (columns - 1));
       grid[static_cast<size_t>(row)][static_cast<size_t>(column)] = curve.mark;
     }
@@ -35,8 +36,8 @@ std::string plot(const std::vector<Curve>& curves, int rows, int columns) {
   for (int r = 0; r < rows; r++) {
     const std::string& line = grid[static_cast<size_t>(r)];
     const bool labelled = r == 0 || r == rows - 1 || r == rows / 2;
-    const std::string label =
-        labelled ? fmt::format("{:.3f}", high - height * r / std::max(1, rows - 1)) : "";
+    const double down = static_cast<double>(r) / std::max(1, rows - 1);
+    const std::string label = labelled ? fmt::format("{:.3f}", 2 * (high / 2 - half_height * down)) : "";
     text += fmt::format("{:>9} |{}\n", label, line.substr(0, line.find_last_not_of(' ') + 1));
   }
   text += fmt::format("{:>9} +{}\n", "", std::string(static_cast<size_t>(columns), '-'));

@@ -13,6 +13,10 @@ std::string duration_text(double seconds) {
   return fmt::format("{} s", s);
 }
 
+std::string time_text(double seconds) {
+  return seconds < 120 ? fmt::format("{:.1f} s", seconds) : duration_text(seconds);
+}
+
 void Progress::step(const StepMetrics& m, int64_t done_in_this_process) {
   // The first step of a process warms caches and libraries up: it says nothing about the rest.
   if (done_in_this_process > 1 || m.step == total_steps_) {

@@ -25,4 +25,7 @@ class Progress {
 // "1 h 02 min", "3 min 20 s", "45 s"
 std::string duration_text(double seconds);
 
+// The same, but "45.1 s" below two minutes, where rounding would take too much away.
+std::string time_text(double seconds);
+
 }  // namespace kiln::train

@@ -1,5 +1,6 @@
 #include "src/train/run_folder.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -7,6 +8,7 @@
 #include "src/core/error.h"
 #include "src/core/file.h"
 #include "src/core/log.h"
+#include "src/train/metrics_log.h"
 #include "src/train/run_lock.h"
 #include "src/train/versions.h"
 
@@ -20,67 +22,40 @@ constexpr const char* kMetrics = "metrics.jsonl";
 constexpr const char* kMainLog = "main.log";
 constexpr const char* kConfig = "config.json";
 
-// The step a log line belongs to; -1 for a line that cannot be read (the last one of a run that was killed).
-int64_t step_of_metrics_line(const std::string& line) {
-  const json object = json::parse(line, nullptr, false);
-  return object.is_object() && object.contains("step") && object["step"].is_number_integer()
-             ? object["step"].get<int64_t>()
-             : -1;
-}
-
-int64_t step_of_main_log_line(const std::string& line) {
+// None for what cannot be read (the last line of a run that was killed).
+std::optional<int64_t> step_of_main_log_line(const std::string& line) {
   long long step = -1;
-  return line.size() > 2 && line.back() != ':' && std::sscanf(line.c_str(), "s:%lld ", &step) == 1 ? step
-                                                                                                   : -1;
+  const bool whole = line.size() > 2 && line.back() != ':' && std::sscanf(line.c_str(), "s:%lld ", &step) == 1;
+  return whole ? std::optional<int64_t>(step) : std::nullopt;
 }
 
-// Steps of which a log that should have every one has no line, as "3, 7 to 9".
-class Gaps {
- public:
-  void saw(int64_t step) {
-    add(next_, step - 1);
-    next_ = step + 1;
+// "3, 7 to 9"
+std::string ranges_text(const std::vector<std::pair<int64_t, int64_t>>& ranges) {
+  constexpr size_t kMost = 5;
+  std::string text;
+  for (size_t i = 0; i < std::min(ranges.size(), kMost); i++) {
+    const auto& [first, last] = ranges[i];
+    text += i == 0 ? "" : ", ";
+    text += first == last ? fmt::format("{}", first) : fmt::format("{} to {}", first, last);
   }
-  std::string up_to(int64_t last_step) {
-    add(next_, last_step);
-    return count_ > kMostRanges ? fmt::format("{} and {} more ranges", text_, count_ - kMostRanges) : text_;
-  }
+  return ranges.size() > kMost ? fmt::format("{} and {} more ranges", text, ranges.size() - kMost) : text;
+}
 
- private:
-  static constexpr int kMostRanges = 5;
-
-  void add(int64_t first, int64_t last) {
-    if (first > last || ++count_ > kMostRanges) return;
-    if (!text_.empty()) text_ += ", ";
-    text_ += first == last ? fmt::format("{}", first) : fmt::format("{} to {}", first, last);
-  }
-
-  int64_t next_ = 1;
-  int count_ = 0;
-  std::string text_;
-};
-
-// Visits the lines that stay; returns those of `last_step` itself.
-template <class StepOf, class Visit>
-std::string keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of, Visit visit) {
-  std::string last;
-  if (!fs::exists(path)) return last;
+// Nothing of a run that begins anew stays (last_step 0).
+template <class StepOf>
+void keep_lines_up_to(const fs::path& path, int64_t last_step, StepOf step_of) {
+  if (!fs::exists(path)) return;
   const std::string content = read_file(path);
   std::string kept;
-  for (size_t begin = 0; begin < content.size();) {
+  for (size_t begin = 0; last_step > 0 && begin < content.size();) {
     const size_t end = content.find('\n', begin);
     if (end == std::string::npos) break;  // cut off in the middle
     const std::string line = content.substr(begin, end - begin);
-    const int64_t step = step_of(line);
-    if (step >= 0 && step <= last_step) {
-      kept += line + "\n";
-      visit(step, line);
-    }
-    if (step == last_step) last += line + "\n";
+    const std::optional<int64_t> step = step_of(line);
+    if (step && *step >= 0 && *step <= last_step) kept += line + "\n";
     begin = end + 1;
   }
   if (kept.size() != content.size()) write_file_atomically(path, kept);
-  return last;
 }
 
 }  // namespace
@@ -109,24 +84,33 @@ RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_ste
   write_file_atomically(path_ / kConfig, resolved);
   write_file_atomically(path_ / "versions.json", versions_json() + "\n");
   if (mode == Mode::resume) {
-    Gaps gaps;
-    const auto look = [&](int64_t step, const std::string& line) {
-      if (line.find("\"loss\":") != std::string::npos) gaps.saw(step);
-    };
-    const std::string last = keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line, look);
-    if (const std::string missing = gaps.up_to(resume_step); !missing.empty()) {
-      log_warning(
-          fmt::format("{} has no lines of steps {}, which the run has taken: they stay missing there, the "
-                      "checkpoint of step {} holds what they did",
-                      (path_ / kMetrics).string(), missing, resume_step));
-    }
-    validation_logged_ = last.find("\"validation_loss\"") != std::string::npos;
-    sample_logged_ = last.find("\"sample\"") != std::string::npos;
-    keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line,
-                     [](int64_t, const std::string&) {});
+    keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line);
+    keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line);
+    look_at_log(resume_step);
   }
   metrics_.emplace(path_ / kMetrics);
   main_log_.emplace(path_ / kMainLog);
+}
+
+void RunFolder::look_at_log(int64_t resume_step) {
+  const fs::path path = path_ / kMetrics;
+  const MetricsLog log = fs::exists(path) ? read_metrics_log(path) : MetricsLog();
+  if (const auto missing = gaps_up_to(log, resume_step); !missing.empty()) {
+    log_warning(
+        fmt::format("{} has no lines of steps {}, which the run has taken: they stay missing there, the "
+                    "checkpoint of step {} holds what they did",
+                    path.string(), ranges_text(missing), resume_step));
+  }
+  said_steps_ = log.run_steps;
+  validation_logged_ = !log.validations.empty() && log.validations.back().step == resume_step;
+  sample_logged_ = resume_step > 0 && log.last_sample == resume_step;
+  resume_step_ = resume_step;
+}
+
+void RunFolder::record_start(int64_t run_steps, double ceiling_gflops) {
+  if (said_steps_ == run_steps) return;
+  metrics_->write(
+      json{{"step", resume_step_}, {"run_steps", run_steps}, {"ceiling_gflops", ceiling_gflops}}.dump());
 }
 
 void RunFolder::sync() {
@@ -141,6 +125,7 @@ void RunFolder::record_step(const StepMetrics& m) {
                {"lr", m.lr},
                {"gradient_norm", m.gradient_norm},
                {"ms", m.ms},
+               {"optimizer_ms", m.optimizer_ms},
                {"tokens_per_second", m.tokens_per_second},
                {"mfu", m.mfu}};
   if (m.skipped) line["skipped"] = true;

@@ -20,10 +20,11 @@ struct StepMetrics {
   double lr;             // of the first optimizer group, schedule applied
   double gradient_norm;  // before clipping
   bool skipped;          // nothing was updated
-  double ms, tokens_per_second, mfu;
+  double ms, tokens_per_second, mfu;                    // ms: of the whole step
   std::string reason = {};                              // why it was skipped
   double loss_deviations = NAN, norm_deviations = NAN;  // of the guards; NaN: not known
   int64_t skipped_so_far = 0;                           // steps of the whole run
+  double optimizer_ms = 0;                              // of ms, the updates of all optimizers
 };
 
 // Both logs are written line by line. A resumed run first drops every line of steps after the checkpoint, so
@@ -37,6 +38,9 @@ class RunFolder {
   // may) as config_until_step_N.json. Warns of steps that metrics.jsonl should have and has not.
   RunFolder(const config::Config& config, Mode mode, int64_t resume_step);
 
+  // Before the first step: how many steps the run has, and what its MFU is a fraction of (ceiling.h). Of a run that goes
+  // on only where it has become longer.
+  void record_start(int64_t run_steps, double ceiling_gflops);
   void record_step(const StepMetrics& metrics);
   void record_validation(int64_t step, double loss, double unigram_entropy);
   void record_sample(int64_t step, const std::string& text);
@@ -56,8 +60,12 @@ class RunFolder {
   static bool occupied(const std::filesystem::path& path);
 
  private:
+  void look_at_log(int64_t resume_step);
+
   std::filesystem::path path_;
   std::optional<LineLog> metrics_, main_log_;
+  int64_t said_steps_ = 0;  // of the whole run, by the log; 0: not said
+  int64_t resume_step_ = 0;
   bool validation_logged_ = false, sample_logged_ = false;
 };
 

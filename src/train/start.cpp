@@ -35,7 +35,7 @@ void make_run_folder(const fs::path& folder) {
 std::string obstacle_to_go_on(const config::Config& config, const Start& start) {
   try {
     const fs::path name = *start.checkpoint / "config";
-    return difference_at_start(config::parse(start.state.config_json, name), config, start.state.step);
+    return difference_at_start(config::parse(start.state.config_json, name, {}, config::no_files()), config, start.state.step);
   } catch (const Error& e) {
     return fmt::format("its config cannot be read: {}", e.what());
   }
@@ -83,6 +83,20 @@ std::string others_beside(const fs::path& folder) {
                      shown < names.size() ? ", ..." : "");
 }
 
+// What the config lets a window hold; more was never written.
+void check_guards(const config::Config& config, const Start& start) {
+  const auto check = [&](const char* what, const std::vector<double>& values, double z) {
+    const int64_t most = z > 0 ? config.train.skip_window : 0;
+    if (static_cast<int64_t>(values.size()) <= most) return;
+    throw Error(ExitCode::data,
+                fmt::format("{} is damaged: it holds {} {} of past steps, a run with this train.skip_window at most {}",
+                            start.checkpoint->string(), values.size(), what, most),
+                kDamagedHint);
+  };
+  check("losses", start.state.losses, config.train.skip_loss_z);
+  check("gradient norms", start.state.gradient_norms, config.train.skip_norm_z);
+}
+
 void find_checkpoint(const config::Config& config, const std::string& data, Start& start) {
   const fs::path folder = config.output.dir;
   start.checkpoint = find_latest_checkpoint(folder);
@@ -97,6 +111,7 @@ void find_checkpoint(const config::Config& config, const std::string& data, Star
   start.state = read_manifest(*start.checkpoint);
   check_config(config, start);
   check_data(config, start, data);
+  check_guards(config, start);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ struct Start {
 // lock, changes nothing else. `data` is the fingerprint of the training tokens. Refuses with
 // Error(ExitCode::usage) a folder that is taken and a checkpoint of another config (with the keys that
 // differ), and with Error(ExitCode::data) a folder that cannot be written, checkpoints of which none is
-// intact, and other training data than the checkpoint's.
+// intact, other training data than the checkpoint's, and windows of guards that no run of the config has.
 Start prepare_start(const config::Config& config, StartMode mode, const std::string& data);
 
 // Renames the run's folder ("runs/x" to "runs/x.1", the first number that is free) and makes a new one,

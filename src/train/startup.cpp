@@ -30,7 +30,7 @@ std::string epochs_line(const config::Config& config, const plan::PlannedRun& ru
 
 std::string startup_text(const config::Config& config, const plan::PlannedRun& run, const Device& device,
                          const data::Dataset& training, const data::Dataset* validation, int64_t steps,
-                         double gemm_peak_gflops) {
+                         const Ceiling& ceiling) {
   const double tokens = static_cast<double>(run.shape.B * run.shape.T);
   const auto& m = config.model;
   std::string text = fmt::format(
@@ -55,12 +55,12 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   }
   const kernels::GemmPeakShape peak = kernels::gemm_peak_shape(device);
   text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n", run.training_flops / tokens * 1e-6,
-                      gemm_peak_gflops);
+                      ceiling.gflops());
   text += plan::flops_text(run, config);
   text += fmt::format(
-      "  Gflop/s: 2 x rows x N x K / s, the best fp32 product of {} x {} by {} x {} measured just now through the same\n"
-      "  kernels and threads; a step that beats it raises it, so MFU never exceeds 100 %\n",
-      peak.rows, peak.K, peak.K, peak.N);
+      "  Gflop/s: 2 x rows x N x K / s, the best fp32 product of {} x {} by {} x {} measured {} through the same\n"
+      "  kernels and threads; it stays that number for the whole run\n",
+      peak.rows, peak.K, peak.K, peak.N, ceiling.is_begun() ? "when the run began" : "just now");
   return text;
 }
 

@@ -78,6 +78,8 @@ StepResult train_step(Context& context, plan::PlannedRun& run, const data::Datas
   laps.add(times ? &times->norm : nullptr);
   if (!std::isfinite(result.gradient_norm)) {
     result.reason = Skip::gradient_not_finite;
+  } else if (!std::isfinite(result.loss)) {
+    result.reason = Skip::loss_not_finite;  // a finite gradient of such a loss means nothing
   } else if (options.guards) {
     judge(*options.guards, result);
   }

@@ -20,7 +20,7 @@ struct Position {
   int64_t samples = 0;      // sequences drawn from the sampler, all ranks together
 };
 
-enum class Skip : uint8_t { none, gradient_not_finite, loss_outlier, gradient_norm_outlier };
+enum class Skip : uint8_t { none, gradient_not_finite, loss_not_finite, loss_outlier, gradient_norm_outlier };
 
 struct StepResult {
   double loss;           // mean nats a token over the whole batch
@@ -48,7 +48,7 @@ struct StepOptions {
   bool first_batch = false;       // train on the samples of the first step, whatever the position
 };
 
-// Advances `position`. A gradient norm that is not finite, or a guard, skips the update on every rank: parameters and
+// Advances `position`. A gradient norm or a loss that is not finite, or a guard, skips the update on every rank: parameters and
 // optimizer state stay, data position and schedule move on.
 StepResult train_step(Context& context, plan::PlannedRun& run, const data::Dataset& dataset,
                       data::Sampler& sampler, dist::Communicator& ranks, const StepOptions& options,

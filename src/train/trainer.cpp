@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <string>
 
@@ -73,9 +74,9 @@ class Trainer {
                       [&] { require_memory(run_.plan.layout()); });  // before it takes time
     context_.device = device_;
     context_.pool = &pool_;
-    ceiling_.emplace(measure_ceiling(context_));
+    ceiling_.emplace(measure_ceiling(context_), start_->state.ceiling_gflops);
     fmt::print("{}", startup_text(config_, run_, device_, training_, validation_ ? &*validation_ : nullptr,
-                                  steps_, ceiling_->gflops()));
+                                  steps_, *ceiling_));
     std::fflush(stdout);
     plan::with_advice(config_, run_, device_, [&] {
       arena_.emplace(run_.plan, config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
@@ -92,6 +93,7 @@ class Trainer {
     }
     folder_.emplace(config_, mode == StartMode::resume ? RunFolder::Mode::resume : RunFolder::Mode::fresh,
                     position_.step);
+    folder_->record_start(steps_, ceiling_->gflops());
     fmt::print("run folder: {}\n", folder_->path().string());
   }
 
@@ -106,19 +108,22 @@ class Trainer {
       StepSink sink(*folder_, position_.step + 1);
       const int64_t reports = config_.metrics.every;
       const bool reports_now = reports > 0 && (position_.step + 1) % reports == 0;
+      StepTimes times;
       const StepResult result = train_step(context_, run_, training_, sampler_, *ranks_,
                                            {.clip = config_.train.clip,
                                             .lr_multiplier = multiplier,
                                             .metrics = reports_now ? &sink : nullptr,
+                                            .times = &times,
                                             .guards = &guards_,
                                             .first_batch = config_.train.overfit_one_batch == "on"},
                                            position_);
       if (result.abandoned) return interrupted();
       const double seconds = seconds_since(start);
-      const auto metrics = step_metrics(result, multiplier, seconds);
+      const auto metrics = step_metrics(result, times, multiplier, seconds);
       folder_->record_step(metrics);
       progress.step(metrics, ++done);
-      not_finite_in_a_row_ = result.reason == Skip::gradient_not_finite ? not_finite_in_a_row_ + 1 : 0;
+      const bool not_finite = result.reason == Skip::gradient_not_finite || result.reason == Skip::loss_not_finite;
+      not_finite_in_a_row_ = not_finite ? not_finite_in_a_row_ + 1 : 0;
       if (config_.train.max_skipped > 0 && not_finite_in_a_row_ >= config_.train.max_skipped) diverged();
 
       if (validation_due()) validate();
@@ -151,7 +156,8 @@ class Trainer {
     if (sample_due() && !folder_->sample_logged()) sample();
   }
 
-  StepMetrics step_metrics(const StepResult& result, double multiplier, double seconds) {
+  StepMetrics step_metrics(const StepResult& result, const StepTimes& times, double multiplier,
+                           double seconds) {
     const auto tokens = static_cast<double>(config_.train.tokens_per_step);
     const double flops = run_.training_flops * static_cast<double>(run_.micro_batches);
     return {.step = position_.step,
@@ -166,7 +172,8 @@ class Trainer {
             .reason = reason_of(result),
             .loss_deviations = result.loss_deviations,
             .norm_deviations = result.norm_deviations,
-            .skipped_so_far = skipped()};
+            .skipped_so_far = skipped(),
+            .optimizer_ms = std::accumulate(times.optimizers.begin(), times.optimizers.end(), 0.0) * 1e3};
   }
 
   // The sign of a NaN means nothing: "nan", never "-nan".
@@ -176,14 +183,15 @@ class Trainer {
 
   static std::string reason_of(const StepResult& result) {
     const auto outlier = [](const char* what, double deviations) {
-      return std::isfinite(deviations) ? fmt::format("{} {:.1f} deviations above its mean", what, deviations)
-                                       : fmt::format("{} not finite", what);
+      return fmt::format("{} {:.1f} deviations above its mean", what, deviations);
     };
     switch (result.reason) {
       case Skip::none:
         return "";
       case Skip::gradient_not_finite:
         return "gradient not finite";
+      case Skip::loss_not_finite:
+        return "loss not finite";
       case Skip::loss_outlier:
         return outlier("loss", result.loss_deviations);
       case Skip::gradient_norm_outlier:
@@ -241,13 +249,15 @@ class Trainer {
             .data = data_,
             .config_json = config::to_json(config_),
             .losses = guards_.loss.values(),
-            .gradient_norms = guards_.gradient_norm.values()};
+            .gradient_norms = guards_.gradient_norm.values(),
+            .run_steps = steps_,
+            .ceiling_gflops = ceiling_->gflops()};
   }
 
   void checkpoint() {
     folder_->sync();
     save_checkpoint(folder_->path(), checkpoint_state(), run_.model->parameters(), *run_.optimizers);
-    // While gradients are not finite the checkpoints from before may be the last good ones.
+    // While steps are not finite the checkpoints from before may be the last good ones.
     if (not_finite_in_a_row_ == 0) {
       prune_checkpoints(folder_->path(), config_.checkpoint.keep, config_.checkpoint.keep_every);
     }
@@ -256,7 +266,7 @@ class Trainer {
   [[noreturn]] void diverged() {
     throw Error(
         ExitCode::failure,
-        fmt::format("the gradient has not been finite for {} steps: the run has diverged at step {}",
+        fmt::format("loss or gradient has not been finite for {} steps: the run has diverged at step {}",
                     not_finite_in_a_row_, position_.step - not_finite_in_a_row_ + 1),
         "lower optimizer.lr, lengthen schedule.warmup or clip (train.clip); what checkpoints there are "
         "(checkpoint.every) are from before; train.max_skipped says how many such steps are borne");

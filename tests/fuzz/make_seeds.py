@@ -166,3 +166,46 @@ dictionary("config", [f'"{w}":' for w in [*sections, *leaves, "extends", "notes"
            + ["\x1fset ", "\x1frun/a.json\n", "\x1frun/x.json\n", '"a.json"', '"../run/a.json"', *(f"{s}.{k}=" for s, k in names)])
 types = ["BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "U16", "I16", "F16", "BF16", "U32", "I32", "F32", "U64", "I64", "F64"]
 dictionary("safetensors", ['"__metadata__":{', '"dtype":', '"shape":[', '"data_offsets":[', *(f'"{t}"' for t in types)])
+
+
+def step(number, **changes):
+    record = {"gradient_norm": 1.5, "loss": 4.5, "lr": 0.001, "mfu": 0.4, "ms": 20.5, "optimizer_ms": 3.5, "step": number,
+              "tokens": 256 * max(number, 0)}
+    return record | changes
+
+
+def lines(*records):
+    return "".join((r if isinstance(r, str) else json.dumps(r, separators=(",", ":"))) + "\n" for r in records)
+
+
+start = {"ceiling_gflops": 90.5, "run_steps": 12, "step": 0}
+validation = {"step": 2, "unigram_entropy": 5.5, "validation_loss": 4.25}
+write("metrics/whole.jsonl", lines(start, step(1), {"metric": "h.0.update_rms", "step": 2, "value": 0.5}, step(2), validation,
+                                   {"sample": "\u00e9 text", "step": 2}, step(3, skipped=True, reason="loss not finite", loss=None)))
+write("metrics/rewound.jsonl", lines(step(1), step(2), validation, step(3), step(2, ms=5), validation, step(3)))
+write("metrics/gaps.jsonl", lines(step(2), step(5), {"run_steps": 9, "step": 5}, step(7)))
+write("metrics/torn.jsonl", lines(step(1)) + '{"loss":4,"st')
+write("metrics/steps.jsonl", lines(step(0), step(-1), step(2**63), step(2**64 - 1), step(10**8), step(10**8 + 1), step(1, step=1.5), step(1, step="1")))
+write("metrics/tokens.jsonl", lines(step(1, tokens=2**63), step(1, tokens=-1), step(1, tokens=2**63 - 1), step(2, tokens=5), step(3, tokens=1e30)))
+write("metrics/numbers.jsonl", lines(step(1, loss=1.7e308, ms=-1), step(2, loss=-1.7e308, lr=-1.7e308, ms=1e300), step(3, loss=5e-324, ms=1e12)))
+write("metrics/orders.jsonl", lines(step(5), validation, {"step": 7, "validation_loss": 1}, {"step": 6, "validation_loss": 1}, step(3)))
+write("metrics/rubbish.jsonl", lines("", "[1]", "\x01", "{", "[" * 3000, "null", '{"step":1}', '{"run_steps":0,"step":0}', '{"run_steps":-5,"step":0}'))
+write("metrics/empty.jsonl", "")
+keys = sorted({*step(1), *start, *validation, "sample", "skipped", "metric", "value"})
+dictionary("metrics", [*(f'"{k}":' for k in keys), "null", "1e308", "-1e308", "9223372036854775807", "18446744073709551615", "}\n{"])
+
+files = {"model.safetensors": {"bytes": 100, "xxh3": "00"}, "optimizer.safetensors": {"bytes": 200, "xxh3": "01"}}
+manifest = {"version": 2, "step": 20, "optimizer_t": 19, "samples": 80, "data": "5 tokens", "config": json.dumps(config),
+            "files": files, "guard_losses": [1.5, 2], "guard_gradient_norms": [0.5], "run_steps": 40, "ceiling_gflops": 90.5,
+            "xxh3": "0"}
+write("manifest/whole.json", json.dumps(manifest))
+write("manifest/old.json", json.dumps({k: v for k, v in manifest.items() if not k.startswith(("guard", "run", "ceil"))}))
+write("manifest/extends.json", json.dumps(manifest | {"config": '{"extends": "/etc/passwd"}'}))
+write("manifest/numbers.json", json.dumps(manifest | {"step": 2**63, "samples": -1, "ceiling_gflops": -1}))
+write("manifest/ceiling.json", json.dumps(manifest | {"ceiling_gflops": 0}))
+write("manifest/guards.json", json.dumps(manifest | {"guard_losses": ["1", None]}))
+write("manifest/files.json", json.dumps(manifest | {"files": {"model.safetensors": 3}}))
+write("manifest/version.json", json.dumps(manifest | {"version": 3}))
+write("manifest/cut.json", json.dumps(manifest)[:300])
+write("manifest/empty.json", "")
+dictionary("manifest", [f'"{k}":' for k in (*manifest, *files)])

@@ -5,7 +5,9 @@ import json
 import re
 import resource
 import shutil
+import signal
 import subprocess
+import time
 
 from support import KILN, kiln, loss_sequence, make_workplace, metrics, remove, require
 
@@ -73,6 +75,19 @@ require(f"train.epochs = 0.05 are {wanted} sequences; the last step is filled up
 require(len(steps_of("epochs")) == steps, "the run has another length than planned")
 require(abs(steps_of("epochs")[-1]["lr"] / 0.003 - 0.1) < 0.01, "the schedule must end with the run")
 require("nothing to do" in kiln("train", folder / "epochs/config.json", "--resume").stdout, "the run's own config must be the run's")
+# config.json says no number of steps; the run does, so that one that was stopped is told from one that has ended.
+long = options("unfinished", "train.steps=0", "train.epochs=1000", "schedule.warmup=2", "checkpoint.every=5")
+process = subprocess.Popen([KILN, "train", str(config), *long], stdout=subprocess.DEVNULL)
+while process.poll() is None and not list(folder.glob("unfinished/checkpoints/step_*")):
+    time.sleep(0.01)
+process.send_signal(signal.SIGINT)
+require(process.wait(60) == 5, "stopped by a signal")
+all_steps = -(-1000 * sequences // 8)
+done = steps_of("unfinished")[-1]["step"]
+require(f"step {done} of {all_steps} (" in kiln("inspect", folder / "unfinished").stdout, "how far an unfinished run of epochs is")
+require(f"of {all_steps}," in kiln("inspect", folder / f"unfinished/checkpoints/step_{done:08d}").stdout, "and a checkpoint of it")
+noted = kiln("compare", folder / "epochs", folder / "unfinished").stdout
+require(f"has done {done} of its {all_steps} steps" in noted and noted.count("has done") == 1, noted)
 result = kiln("train", config, *options("short", "train.steps=0", "train.epochs=0.05", f"schedule.warmup={steps + 1}"), check=False)
 require(result.returncode == 2 and "train.epochs: schedule.warmup" in result.stderr, f"warm-up: {result.stderr}")
 output = kiln("train", config, *options("tokens", "train.steps=0", "train.tokens=2561")).stdout
@@ -90,8 +105,14 @@ def total(*changes):
 
 needed, plan = total()
 limit = needed // 2
-result = subprocess.run([KILN, "train", str(config), *options("large", *large)], capture_output=True, text=True,
-                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+
+
+def limited(*arguments):
+    return subprocess.run([KILN, *map(str, arguments)], capture_output=True, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+
+
+result = limited("train", config, *options("large", *large))
 require(result.returncode == 1, f"exit code {result.returncode}: {result.stdout}{result.stderr}")
 require("out of memory: the limit on address space (ulimit -v) leaves" in result.stderr, result.stderr)
 for line in plan.split("memory:\n")[1].split("total bytes")[0].splitlines():
@@ -104,6 +125,16 @@ for key, (value, amount) in advised.items():
     planned, text = total(f"{key}={value}")
     require(amount in text and planned < needed, f"{key} = {value} was said to need {amount}:\n{text}")
 require(not (folder / "large" / "metrics.jsonl").exists(), "nothing may have been trained")
+
+# A trained model's weights are what they are: what eval and generate say to lower are keys that help them, with --set.
+wide = [part for change in ("train.sequence=64", "train.micro_batch=65536", "train.tokens_per_step=4194304",
+                                   "validation.tokens=4194304") for part in ("--set", change)]
+result = limited("eval", folder / "plain", *wide)
+require(result.returncode == 1 and "out of memory" in result.stderr, result.stdout + result.stderr)
+hint = result.stderr.split("hint:")[1]
+require("train.micro_batch = 32768 instead of 65536" in hint and "--set" in hint, hint)
+require("optimizer" not in hint and "model." not in hint, f"advice that does not help: {hint}")
+require(limited("eval", folder / "plain", *wide, "--set", "train.micro_batch=4").returncode == 0, "the advice must help")
 
 # Lines that are lost are named; what is there stays.
 kiln("train", config, *options("gap", "checkpoint.every=20", "train.steps=60"))

@@ -91,7 +91,11 @@ os.rename(hidden, tokenizer)
 SAMPLE = ["generate", run, "--tokens", 100, "--seed", 5]
 first = kiln(*SAMPLE)
 require(len(first.stdout) > 50 and "tokens/s" in first.stderr and "planned" in first.stderr, first.stdout + first.stderr)
-require("context of 32 tokens is full" in first.stderr and "last 16" in first.stderr, f"a full context must be told:\n{first.stderr}")
+require("context of 32 tokens was full" in first.stderr and "last 16" in first.stderr, f"a full context must be told:\n{first.stderr}")
+# On a terminal both are one stream: no note stands in the middle of the text.
+both = subprocess.run([KILN, *map(str, SAMPLE)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace").stdout
+require(first.stdout in both, f"a note within the text:\n{both}")
+require(both.index("planned") < both.index(first.stdout) < both.index("was full"), f"notes come before and after:\n{both}")
 require(kiln(*SAMPLE).stdout == first.stdout, "the same seed must give the same text")
 require(kiln(*SAMPLE, "--set", "device.threads=1").stdout == first.stdout, "threads must not change the text")
 require(kiln(*SAMPLE[:-1], 6).stdout != first.stdout, "another seed must give another text")
@@ -165,6 +169,10 @@ remove(wide)
 latest = run / "checkpoints" / "step_00000040"
 intact = evaluate(run / "checkpoints" / "step_00000020", "--batches", 3)
 (latest / "optimizer.safetensors").unlink()
+for command in (["eval", run, "--json", "--batches", 1], SAMPLE):
+    used = kiln(*command)
+    notes = [line for line in used.stderr.splitlines() if "optimizer.safetensors" in line]
+    require(len(notes) == 1 and "no training can go on" in notes[0], f"one line on what is damaged: {used.stderr}")
 require(evaluate(run, "--batches", 1)["step"] == 40, "a model that is only used needs no optimizer state")
 with open(latest / "model.safetensors", "r+b") as file:
     file.seek(-20, os.SEEK_END)
@@ -190,6 +198,9 @@ fails(2, "eval", run, "--set", "data.validation=", says=["no validation set", "-
 fails(3, "eval", run, "--data", "nowhere_*.bin", says=["nowhere_*.bin"])
 fails(2, "eval", run, "--batches", 2, "--all", says=["--all"])
 fails(2, "generate", run, "--prompt", "a", "--prompt-file", "b", says=["--prompt"])
+for option, wrong in (("--temperature", "nan"), ("--temperature", "inf"), ("--temperature", "-0.1"), ("--top-p", "nan"),
+                      ("--top-p", "1.5"), ("--top-k", "-1")):
+    fails(2, "generate", run, option, wrong, says=[option, wrong])
 fails(3, "generate", run, "--prompt-file", folder / "nowhere.txt", says=["nowhere.txt"])
 kiln("data", "train-tokenizer", "--vocab-size", VOCAB + 20, "--out", folder / "larger.json", folder / "documents.jsonl")
 for command in ("eval", "generate"):  # more tokens than the model; other tokens than its shards

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tests/train/support.h"
@@ -50,6 +51,20 @@ TEST(Bench, PartsAddUpToTheStep) {
   const auto out = nlohmann::json::parse(json_of(r));
   EXPECT_EQ(out["optimizers"]["muon"]["share"].get<double>(), r.optimizers[1].second.mean / r.step.mean);
   EXPECT_NE(text_of(r).find("optimizer muon"), std::string::npos);
+}
+
+// Memory that is not there is said before anything is written: here nothing could be.
+TEST(Bench, AsksForMemoryBeforeItWritesTokens) {
+  config::Config config = bench_config();
+  config.train.micro_batch = int64_t{1} << 34;
+  config.train.tokens_per_step = config.train.loss_rows = config.train.micro_batch * config.train.sequence;
+  const char* before = ::getenv("TMPDIR");
+  const std::string saved = before ? before : "";
+  ::setenv("TMPDIR", "/proc/nowhere", 1);
+  const std::string message =
+      kiln::testing::error_message(ExitCode::failure, [&] { bench(config, {.steps = 1, .warmup = 0}); });
+  before ? ::setenv("TMPDIR", saved.c_str(), 1) : ::unsetenv("TMPDIR");
+  EXPECT_NE(message.find("out of memory"), std::string::npos) << message;
 }
 
 TEST(Bench, FewerMicroBatchesTellOfTheWholeStep) {

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "src/config/load.h"
+#include "src/core/file.h"
 #include "src/train/plot.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/paths.h"
@@ -106,6 +108,17 @@ TEST(Plot, MarksStandWhereTheyBelong) {
   EXPECT_NE(plot({{'A', {{5, 3}}}}, 1, 1), "") << "one point has no height";
 }
 
+// Their distance is no number of 64 bits.
+TEST(Plot, StandsWhatALogMayHold) {
+  const double infinity = std::numeric_limits<double>::infinity(), most = std::numeric_limits<double>::max();
+  const Curve curve{'A', {{0, most}, {5, infinity}, {6, -infinity}, {7, std::nan("")}, {8, 0}, {10, -most}}};
+  const std::string picture = plot({curve}, 3, 11);
+  EXPECT_EQ(picture.find("inf"), std::string::npos) << picture;
+  EXPECT_NE(picture.find("|A\n"), std::string::npos) << picture;
+  EXPECT_NE(picture.find("0.000 |        A\n"), std::string::npos) << picture;
+  EXPECT_NE(picture.find("|          A\n"), std::string::npos) << picture;
+}
+
 class CompareRuns : public ::testing::Test {
  protected:
   // A run folder with two validations; `overrides` change its config.
@@ -194,6 +207,20 @@ TEST_F(CompareRuns, RunsThatAreNotWhole) {
                 .find("holds no step"),
             std::string::npos);
   error_message(ExitCode::data, [&] { compare({a, folder_ / "nothing"}, {}); });
+}
+
+// Where train.epochs decides, config.json holds no number of steps: the log says it.
+TEST_F(CompareRuns, ARunOfEpochsThatIsNotFinished) {
+  const fs::path a = run("a", 3), b = run("b", 3);
+  auto config = config::load(b / "config.json", {"train.steps=0", "train.epochs=2"});
+  folder_.write("b/config.json", config::to_json(config));
+  const std::string log = read_file(b / "metrics.jsonl");
+  folder_.write("b/metrics.jsonl", "{\"ceiling_gflops\":90,\"run_steps\":7,\"step\":0}\n" + log);
+  EXPECT_NE(warnings(compare({a, b}, {})).find("has done 4 of its 7 steps"), std::string::npos)
+      << warnings(compare({a, b}, {}));
+  EXPECT_NE(json_of(compare({a, b}, {})).find("\"run_steps\": 7"), std::string::npos);
+  folder_.write("b/metrics.jsonl", "{\"ceiling_gflops\":90,\"run_steps\":4,\"step\":0}\n" + log);
+  EXPECT_EQ(warnings(compare({a, b}, {})).find("has done"), std::string::npos);
 }
 
 TEST(Letter, OfMoreRunsThanLetters) {

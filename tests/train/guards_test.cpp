@@ -67,11 +67,22 @@ TEST(Guards, ALowValueIsNoOutlierAndZeroDeviationsSwitchOff) {
   EXPECT_TRUE(std::isnan(off.deviations(1e9)));
 }
 
-TEST(Guards, EqualValuesHaveNoOutliers) {
-  OutlierWindow window(3, kWindow);
-  for (int64_t i = 0; i < kWindow; i++) window.add(2);
-  EXPECT_TRUE(std::isnan(window.deviations(2.1)));
-  EXPECT_FALSE(window.add(2.1));
+// Their deviation counts as a ten-thousandth of their mean: rounding is no outlier, a spike is one, enters as the bound,
+// and neither blinds the window to the next one nor keeps a lasting change out for ever.
+TEST(Guards, EqualValues) {
+  for (const double level : {2.0, 0.0}) {
+    OutlierWindow window(5, kWindow);
+    for (int64_t i = 0; i < kWindow; i++) window.add(level);
+    const double deviation = level == 0 ? 1e-12 : 1e-4 * level;
+    EXPECT_NEAR(window.deviations(level + 3 * deviation), 3, 1e-9);
+    EXPECT_FALSE(window.add(level + 4 * deviation));
+    for (int spike = 0; spike < 3; spike++) {
+      EXPECT_TRUE(window.add(100)) << level;
+      EXPECT_LT(window.values().back(), level + 10 * deviation) << "the bound, not the spike";
+    }
+    int64_t skipped = 0;
+    while (window.add(level + 1)) ASSERT_LT(++skipped, 8 * kWindow) << "level " << level;
+  }
 }
 
 // A spike widens the window so little that the next one, of the same size, is still one.

@@ -2,13 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "src/config/load.h"
+#include "src/core/file.h"
 #include "src/train/run_lock.h"
+#include "src/train/trained_model.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/optim/support.h"
 #include "tests/paths.h"
@@ -43,13 +46,14 @@ class Inspect : public ::testing::Test {
                   "{\"gradient_norm\":1,\"loss\":3,\"lr\":0.1,\"ms\":1500,\"step\":2,\"tokens\":1024}\n"
                   "{\"step\":2,\"unigram_entropy\":6,\"validation_loss\":3.75}\n");
   }
-  fs::path save(int64_t step) {
+  fs::path save(int64_t step, int64_t run_steps = 0) {
     return save_checkpoint(folder_.path(),
                            {.step = step,
                             .optimizer_t = step,
                             .samples = 4 * step,
                             .data = "5 tokens",
-                            .config_json = config::to_json(config_)},
+                            .config_json = config::to_json(config_),
+                            .run_steps = run_steps},
                            machine_.table, machine_.optimizers);
   }
   void flip(const fs::path& path, int64_t at) {
@@ -89,6 +93,77 @@ TEST_F(Inspect, ARunThatIsWhole) {
   for (const char* words : {"step 2 of 9 (22.2 %)", "no process is training", "3.5000 at step 1", "adamw"}) {
     EXPECT_NE(text.find(words), std::string::npos) << words << "\n" << text;
   }
+}
+
+// Where train.epochs decides, config.json holds no number of steps.
+TEST_F(Inspect, ARunOfEpochsSaysHowFarItIs) {
+  config_.train.steps = 0;
+  config_.train.epochs = 2;
+  folder_.write("config.json", config::to_json(config_));
+  EXPECT_EQ(text_of(run(), {}).find("step 2 of"), std::string::npos);
+  EXPECT_TRUE(json::parse(json_of(run(), {}))["run_steps"].is_null());
+  folder_.write("metrics.jsonl", "{\"ceiling_gflops\":90,\"run_steps\":8,\"step\":0}\n" +
+                                     read_file(folder_ / "metrics.jsonl"));
+  const InspectedRun found = run();
+  EXPECT_TRUE(found.problems.empty());
+  EXPECT_NE(text_of(found, {}).find("step 2 of 8 (25.0 %)"), std::string::npos) << text_of(found, {});
+  EXPECT_EQ(json::parse(json_of(found, {}))["run_steps"], 8);
+  const InspectedCheckpoint checkpoint = inspect_checkpoint(save(2, 8), {});
+  EXPECT_NE(text_of(checkpoint, {}).find("step 2 of 8,"), std::string::npos) << text_of(checkpoint, {});
+  EXPECT_EQ(json::parse(json_of(checkpoint, {}))["run_steps"], 8);
+}
+
+// What an optimizer asks of a device is no damage where only numbers are counted.
+TEST_F(Inspect, CountsParametersOfRunsThatThisMachineCannotTrain) {
+  for (const char* precision : {"bf16", "f32"}) {
+    const auto config = config::load(paths::source() + "/configs/gpt2-mini/muon.json",
+                                     {fmt::format("optimizer.ns_precision={}", precision)});
+    folder_.write("config.json", config::to_json(config));
+    const InspectedRun found = run();
+    EXPECT_EQ(fmt::format("{}", fmt::join(found.problems, "\n")), "") << precision;
+    EXPECT_GT(found.parameters, 8192 * 128) << precision;
+  }
+}
+
+// The config in a checkpoint is text from outside: it leads to no other file.
+TEST_F(Inspect, TheConfigOfACheckpointExtendsNothing) {
+  const std::string whole = config::to_json(config_);
+  folder_.write("base.json", whole);
+  const fs::path path =
+      save_checkpoint(folder_.path(),
+                      {.step = 3,
+                       .data = "5 tokens",
+                       .config_json = fmt::format("{{\"extends\": \"{}\"}}", (folder_ / "base.json").string())},
+                      machine_.table, machine_.optimizers);
+  EXPECT_FALSE(inspect_checkpoint(path, {}).config);
+  try {
+    find_model({.path = path, .overrides = {}});
+    FAIL() << "a file outside of the checkpoint was read";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("extends"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("whole by itself"), std::string::npos) << e.what();
+  }
+  const fs::path sound = save(4);
+  EXPECT_TRUE(inspect_checkpoint(sound, {}).config);
+  EXPECT_EQ(find_model({.path = sound, .overrides = {}}).config, config_);
+}
+
+// A model that is only used does not need it; that training cannot go on is said all the same.
+TEST_F(Inspect, DamagedOptimizerStateIsToldOfWhenAModelIsUsed) {
+  const auto told = [&](const fs::path& path) {
+    ::testing::internal::CaptureStderr();
+    find_model({.path = path, .overrides = {}});
+    return ::testing::internal::GetCapturedStderr();
+  };
+  const fs::path whole = save(1), flipped = save(2), missing = save(3);
+  flip(flipped / "optimizer.safetensors", static_cast<int64_t>(fs::file_size(flipped / "optimizer.safetensors")) - 3);
+  fs::remove(missing / "optimizer.safetensors");
+  EXPECT_EQ(told(whole), "");
+  EXPECT_NE(told(flipped).find("optimizer.safetensors: its checksum is"), std::string::npos);
+  EXPECT_NE(told(folder_.path()).find("optimizer.safetensors"), std::string::npos) << "the newest";
+  const std::string line = told(missing);
+  EXPECT_NE(line.find("no training can go on"), std::string::npos) << line;
+  EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1) << line;
 }
 
 TEST_F(Inspect, SeesWhoTrains) {

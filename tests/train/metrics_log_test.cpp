@@ -62,7 +62,7 @@ TEST_F(ReadMetricsLog, LinesThatCannotBeReadAreCounted) {
 
 TEST_F(ReadMetricsLog, GapsAndRepetitions) {
   EXPECT_EQ(read(step(1, 5, 1) + step(4, 4, 1)).missing_steps, 2);
-  EXPECT_EQ(read(step(3, 5, 1) + step(4, 4, 1)).missing_steps, 0) << "a log may begin anywhere";
+  EXPECT_EQ(read(step(3, 5, 1) + step(4, 4, 1)).missing_steps, 2) << "a run logs every step from the first on";
   const MetricsLog log = read(step(1, 5, 100) + step(2, 4, 100) + "{\"step\":2,\"validation_loss\":9}\n" +
                               step(3, 3, 100) + step(2, 2, 50) + "{\"step\":2,\"validation_loss\":8}\n");
   ASSERT_EQ(log.steps.size(), 2u);
@@ -87,15 +87,79 @@ TEST_F(ReadMetricsLog, WhatIsNotFinite) {
   EXPECT_EQ(best_validation(read(step(1, 5, 1))), nullptr);
 }
 
-// Reports come before the line of their step and cover what came since the one before: here steps 1 to 2, 3 to 4.
+TEST_F(ReadMetricsLog, GapsAreRangesOfWhatTheRunHasTaken) {
+  using Ranges = std::vector<std::pair<int64_t, int64_t>>;
+  const MetricsLog log = read(step(2, 5, 1) + step(3, 5, 1) + step(7, 5, 1));
+  EXPECT_EQ(gaps_up_to(log, 7), (Ranges{{1, 1}, {4, 6}}));
+  EXPECT_EQ(gaps_up_to(log, 9), (Ranges{{1, 1}, {4, 6}, {8, 9}}));
+  EXPECT_EQ(gaps_up_to(log, 5), (Ranges{{1, 1}, {4, 5}}));
+  EXPECT_EQ(gaps_up_to(log, 3), (Ranges{{1, 1}}));
+  EXPECT_TRUE(gaps_up_to(MetricsLog(), 0).empty());
+  EXPECT_EQ(log.missing_steps, 4);
+}
+
+// Whatever optimizer, over the very steps that count: those of before a rewind do not, nor does one without a time.
 TEST_F(ReadMetricsLog, TheShareOfTheOptimizers) {
-  const auto report = [](int n, double ms) {
-    return fmt::format("{{\"metric\":\"muon.8x8.update_ms\",\"step\":{},\"value\":{}}}\n", n, ms) +
-           fmt::format("{{\"metric\":\"h.0.update_rms\",\"step\":{},\"value\":1000}}\n", n);
+  const auto timed = [](int n, double ms, double optimizer_ms) {
+    return fmt::format("{{\"loss\":5,\"ms\":{},\"optimizer_ms\":{},\"step\":{},\"tokens\":{}}}\n", ms, optimizer_ms, n,
+                       n * 100);
   };
-  const MetricsLog log = read(step(1, 5, 100) + report(2, 20) + step(2, 5, 100) + step(3, 5, 100) +
-                              report(4, 30) + step(4, 5, 100) + step(5, 5, 10000));
-  EXPECT_DOUBLE_EQ(optimizer_share(log), 50.0 / 400);
+  EXPECT_DOUBLE_EQ(optimizer_share(read(timed(1, 100, 20) + timed(2, 300, 40) + step(3, 5, 1000))), 60.0 / 400);
+  EXPECT_DOUBLE_EQ(optimizer_share(read(timed(1, 100, 20) + timed(2, 300, 299) + timed(3, 300, 299) + timed(2, 100, 10))),
+                   30.0 / 200);
+  const std::string report = "{\"metric\":\"kl-shampoo.8x8.update_ms\",\"step\":1,\"value\":90}\n";
+  EXPECT_DOUBLE_EQ(optimizer_share(read(report + timed(1, 100, 20))), 0.2) << "a report is no part of it";
+  EXPECT_TRUE(std::isnan(optimizer_share(read(step(1, 5, 100)))));
+}
+
+TEST_F(ReadMetricsLog, WhatTheRunSaidWhenItBegan) {
+  const std::string begun = "{\"ceiling_gflops\":90.5,\"run_steps\":12,\"step\":0}\n";
+  EXPECT_EQ(read(begun + step(1, 5, 1)).run_steps, 12);
+  EXPECT_EQ(read(step(1, 5, 1) + "{\"run_steps\":9,\"step\":1}\n" + step(2, 5, 1)).run_steps, 9);
+  EXPECT_EQ(read(step(1, 5, 1)).run_steps, 0);
+  for (const char* wrong : {"0", "-1", "1.5", "100000001", "null", "18446744073709551615"}) {
+    const MetricsLog log = read(fmt::format("{{\"run_steps\":{},\"step\":0}}\n", wrong));
+    EXPECT_EQ(log.run_steps, 0) << wrong;
+    EXPECT_EQ(log.broken_lines, 1) << wrong;
+  }
+  config::Config config;
+  EXPECT_EQ(whole_run(config, 12), 12) << "train.epochs decides";
+  config.train.steps = 7;
+  EXPECT_EQ(whole_run(config, 12), 7);
+  EXPECT_EQ(whole_run({}, 12), 12);
+}
+
+// The file comes from outside. None of these numbers may be computed with; what is sound around them counts.
+TEST_F(ReadMetricsLog, NumbersThatNoRunCanHaveAreBrokenLines) {
+  const auto line = [](const std::string& steps, const std::string& tokens) {
+    return fmt::format("{{\"loss\":1,\"ms\":1,\"step\":{},\"tokens\":{}}}\n", steps, tokens);
+  };
+  for (const std::string& wrong :
+       {line("0", "5"), line("-1", "5"), line("-9223372036854775808", "5"), line("100000001", "5"),
+        line("9223372036854775807", "5"), line("18446744073709551615", "5"), line("2.0", "5"), line("\"2\"", "5"),
+        line("2", "-1"), line("2", "1e30"), line("2", "9223372036854775808"), line("2", "null"), line("2", "50"),
+        std::string("{\"loss\":1,\"step\":2}\n"), std::string("{\"step\":0,\"validation_loss\":1}\n"),
+        std::string("{\"step\":-3,\"validation_loss\":1}\n"), std::string("{\"sample\":\"\",\"step\":1e9}\n")}) {
+    const MetricsLog log = read(step(1, 5, 100) + wrong + step(2, 4, 100));
+    EXPECT_EQ(log.broken_lines, 1) << wrong;
+    EXPECT_EQ(log.first_broken_line, 2) << wrong;
+    ASSERT_EQ(log.steps.size(), 2u) << wrong;
+    EXPECT_EQ(log.steps[1].loss, 4) << wrong;
+    EXPECT_EQ(log.missing_steps, 0) << wrong;
+    EXPECT_TRUE(log.validations.empty()) << wrong;
+    EXPECT_EQ(step_of_metrics_line(wrong.substr(0, wrong.size() - 1)).has_value(), wrong == line("2", "50"))
+        << "tokens that fall are wrong only beside others: " << wrong;
+  }
+  const MetricsLog largest = read(step(1, 5, 100) + line("100000000", "9223372036854775807"));
+  EXPECT_EQ(largest.broken_lines, 0);
+  EXPECT_EQ(largest.missing_steps, 99999998);
+  const MetricsLog order = read(step(5, 5, 100) + "{\"step\":4,\"validation_loss\":1}\n");
+  EXPECT_EQ(order.broken_lines, 1) << "a validation follows its step";
+  for (const char* ms : {"-5", "1e300", "null", "\"1\""}) {
+    const MetricsLog log = read(step(1, 5, 100) + fmt::format("{{\"loss\":1,\"ms\":{},\"step\":2,\"tokens\":200}}\n", ms));
+    EXPECT_TRUE(std::isnan(log.steps[1].ms)) << ms;
+    EXPECT_DOUBLE_EQ(log.steps[1].seconds, 0.1) << ms;
+  }
 }
 
 // Lines that are longer than the pieces in which files are read.

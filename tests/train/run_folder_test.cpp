@@ -10,6 +10,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/train/metrics_log.h"
 #include "tests/paths.h"
 
 namespace kiln::train {
@@ -96,6 +97,55 @@ TEST_F(RunFolderTest, ResumingNamesTheStepsThatTheLogLacks) {
   EXPECT_EQ(range(warning_after({2, 3, 7}, 9)), "steps 1, 4 to 6, 8 to 9");
   EXPECT_EQ(range(warning_after({}, 7)), "steps 1 to 7");
   EXPECT_EQ(range(warning_after({2, 4, 6, 8, 10, 12, 14, 16}, 16)), "steps 1, 3, 5, 7, 9 and 3 more ranges");
+}
+
+// Once, before the first step, however often the run goes on; a run that begins anew says it anew.
+TEST_F(RunFolderTest, SaysHowLongTheRunIsOnce) {
+  const auto go_on = [&](RunFolder::Mode mode, int64_t step, double ceiling, int64_t run_steps = 12) {
+    RunFolder folder(config_, mode, step);
+    folder.record_start(run_steps, ceiling);
+    folder.record_step(metrics(step + 1, 1));
+    folder.record_sample(step + 1, "text");
+  };
+  go_on(RunFolder::Mode::fresh, 0, 90.5);
+  const auto first = nlohmann::json::parse(read("metrics.jsonl").substr(0, read("metrics.jsonl").find('\n')));
+  EXPECT_EQ(first, (nlohmann::json{{"step", 0}, {"run_steps", 12}, {"ceiling_gflops", 90.5}}));
+  go_on(RunFolder::Mode::resume, 1, 70);
+  const auto count = [&](const char* what) {
+    int n = 0;
+    const std::string log = read("metrics.jsonl");
+    for (size_t at = 0; (at = log.find(what, at)) != std::string::npos; at++) n++;
+    return n;
+  };
+  EXPECT_EQ(count("run_steps"), 1);
+  EXPECT_EQ(count("90.5"), 1);
+  EXPECT_EQ(read_metrics_log(folder_ / "metrics.jsonl").run_steps, 12);
+  EXPECT_TRUE(RunFolder(config_, RunFolder::Mode::resume, 2).sample_logged());
+  EXPECT_FALSE(RunFolder(config_, RunFolder::Mode::resume, 1).validation_logged());
+  go_on(RunFolder::Mode::resume, 2, 90.5, 20);  // made longer
+  EXPECT_EQ(read_metrics_log(folder_ / "metrics.jsonl").run_steps, 20);
+  EXPECT_EQ(count("run_steps"), 2);
+  ::testing::internal::CaptureStderr();
+  go_on(RunFolder::Mode::resume, 0, 70);  // killed before its first checkpoint
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(count("run_steps"), 1);
+  EXPECT_EQ(count("70"), 1);
+  EXPECT_EQ(count("\"loss\""), 1);
+  std::ofstream(folder_ / "metrics.jsonl") << "{\"loss\":1,\"step\":1,\"tokens\":10}\n";  // of a version that did not
+  go_on(RunFolder::Mode::resume, 1, 70);
+  EXPECT_EQ(read_metrics_log(folder_ / "metrics.jsonl").run_steps, 12);
+}
+
+// What one reader passes over the other drops: lines that no run can have written do not stay.
+TEST_F(RunFolderTest, ResumingDropsLinesThatNoRunCanHaveWritten) {
+  { RunFolder folder(config_, RunFolder::Mode::fresh, 0); }
+  const std::string sound = "{\"loss\":1,\"step\":1,\"tokens\":10}\n";
+  std::ofstream(folder_ / "metrics.jsonl") << sound << "{\"loss\":1,\"step\":0,\"tokens\":10}\n"
+                                           << "{\"loss\":1,\"step\":2,\"tokens\":-10}\nrubbish\n";
+  ::testing::internal::CaptureStderr();
+  { RunFolder folder(config_, RunFolder::Mode::resume, 2); }
+  EXPECT_NE(::testing::internal::GetCapturedStderr().find("no lines of steps 2,"), std::string::npos);
+  EXPECT_EQ(read("metrics.jsonl"), sound);
 }
 
 TEST_F(RunFolderTest, WritesWhyAStepWasSkippedAndNothingAboutGuardsThatAreOff) {

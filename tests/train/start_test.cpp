@@ -5,9 +5,12 @@
 
 #include <fstream>
 
+#include "src/config/load.h"
 #include "src/config/schema.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "tests/core/temporary_folder.h"
+#include "tests/optim/support.h"
 
 namespace kiln::train {
 namespace {
@@ -56,6 +59,34 @@ TEST_F(StartTest, AFolderThatHoldsAnythingIsNot) {
   put("main.log");
   refused(StartMode::fresh, ExitCode::usage, "already holds a run");
   EXPECT_TRUE(prepare_start(config_, StartMode::overwrite, "data").occupied);
+}
+
+// More values than train.skip_window were never written: damage, and no broken promise of the program.
+TEST_F(StartTest, AGuardWindowThatIsTooLongIsDamage) {
+  config_.train.skip_loss_z = 3;
+  config_.train.skip_window = 4;
+  ParameterTable table;
+  table.add("w.bias", {5}, ParameterKind::bias);
+  const optim::AdamWOptions adamw{.lr = 1e-3, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
+  tests::BoundRun machine(std::move(table), adamw);
+  const auto start = [&](int64_t step, std::vector<double> losses, std::vector<double> norms) {
+    save_checkpoint(config_.output.dir,
+                    {.step = step,
+                     .data = "data",
+                     .config_json = config::to_json(config_),
+                     .losses = std::move(losses),
+                     .gradient_norms = std::move(norms)},
+                    machine.table, machine.optimizers);
+    return prepare_start(config_, StartMode::resume, "data").state;
+  };
+  EXPECT_EQ(start(1, {1, 2, 3, 4}, {}).losses.size(), 4u);
+  for (const bool of_loss : {true, false}) {
+    const std::vector<double> five(5, 1.0), one(1, 1.0), none;
+    const std::string message = kiln::testing::error_message(
+        ExitCode::data, [&] { start(of_loss ? 2 : 3, of_loss ? five : none, of_loss ? none : one); });
+    EXPECT_NE(message.find(of_loss ? "5 losses" : "1 gradient norms"), std::string::npos) << message;
+    EXPECT_NE(message.find("is damaged"), std::string::npos) << message;
+  }
 }
 
 TEST_F(StartTest, OneProcessAtATime) {

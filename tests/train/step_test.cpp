@@ -267,6 +267,30 @@ TEST_F(Step, ANonFiniteGradientSkipsTheUpdate) {
   }
 }
 
+// The gradient of a loss that is not finite may be finite all the same: it means nothing. With and without guards, whose
+// windows never see it.
+TEST_F(Step, ANonFiniteLossSkipsTheUpdateAndSaysSo) {
+  for (const bool guarded : {false, true}) {
+    RunBench bench(small_config(2, 3), shard());
+    Guards guards{.loss = OutlierWindow(1e6, 2), .gradient_norm = OutlierWindow(1e6, 2)};
+    const StepOptions options{.clip = 1, .lr_multiplier = 0.5, .guards = guarded ? &guards : nullptr};
+    for (int step = 0; step < 3; step++) EXPECT_EQ(bench.step(options).reason, Skip::none);
+    const std::string before = bench.bytes();
+    const auto window = guards.loss.values();
+    bench.watch().after = [&] { bench.run.losses[3] = std::numeric_limits<float>::infinity(); };
+    for (int step = 0; step < 2; step++) {
+      const StepResult result = bench.step(options);
+      EXPECT_TRUE(result.skipped);
+      EXPECT_EQ(result.reason, Skip::loss_not_finite) << "it counts toward train.max_skipped";
+      EXPECT_TRUE(std::isfinite(result.gradient_norm));
+      EXPECT_FALSE(std::isfinite(result.loss));
+    }
+    EXPECT_TRUE(bench.bytes() == before);
+    EXPECT_EQ(guards.loss.values(), window);
+    EXPECT_EQ(bench.position.optimizer_t, 3);
+  }
+}
+
 // A guard skips a step as a gradient that is not finite does: nothing moves but position and window.
 TEST_F(Step, AnOutlierSkipsTheUpdate) {
   constexpr int64_t kWindow = 4;
