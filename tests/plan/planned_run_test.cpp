@@ -137,9 +137,9 @@ TEST(PlannedRun, FlopsAreCountedFromTheCalls) {
 TEST(Advice, NamesKeysThatHelpThePurpose) {
   const Device device = cpu_device(2);
   auto config = config::load(paths::source() + "/configs/gpt2-mini/adamw.json",
-                             {"train.micro_batch=64", "train.tokens_per_step=32768", "train.loss_rows=4096",
+                             {"train.micro_batch=64", "train.tokens_per_step=8192", "train.loss_rows=4096",
                               "validation.tokens=32768"});
-  ASSERT_EQ(config.train.sequence, 256);
+  ASSERT_EQ(config.train.sequence, 128);
   for (const auto& [purpose, keys] :
        {std::pair{Purpose::training, std::set<std::string>{"train.micro_batch", "train.sequence", "train.loss_rows"}},
         {Purpose::evaluation, {"train.micro_batch", "train.sequence", "train.loss_rows"}},
@@ -154,18 +154,18 @@ TEST(Advice, NamesKeysThatHelpThePurpose) {
     config::Config shorter = config;
     shorter.train.sequence /= 2;
     const size_t total = plan_run(shorter, device, purpose).plan.layout().total_bytes;
-    EXPECT_NE(advice.find(fmt::format("train.sequence = 128 instead of 256: {}", bytes_text(total))), std::string::npos)
+    EXPECT_NE(advice.find(fmt::format("train.sequence = 64 instead of 128: {}", bytes_text(total))), std::string::npos)
         << advice;
     EXPECT_EQ(advice.find("optimizer") != std::string::npos, purpose == Purpose::training) << advice;
     EXPECT_EQ(advice.find("model.layers") != std::string::npos, purpose == Purpose::training)
         << "the weights of a trained model are what they are: " << advice;
   }
   // Fewer tokens than the micro-batch: then these decide the size of a pass.
-  config.validation.tokens = 32 * 256;
+  config.validation.tokens = 32 * 128;
   const std::string advice = how_to_lower(config, plan_run(config, device, Purpose::evaluation), device);
-  EXPECT_NE(advice.find("validation.tokens = 4096 instead of 8192"), std::string::npos) << advice;
-  config.validation.tokens = 256;
-  config.train.sequence = 255;  // odd: nothing to halve, nothing that helps
+  EXPECT_NE(advice.find("validation.tokens = 2048 instead of 4096"), std::string::npos) << advice;
+  config.validation.tokens = 128;
+  config.train.sequence = 127;  // odd: nothing to halve, nothing that helps
   EXPECT_NE(how_to_lower(config, plan_run(config, device, Purpose::generation), device).find("larger machine"),
             std::string::npos);
 }
