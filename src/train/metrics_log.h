@@ -33,7 +33,7 @@ struct LoggedValidation {
 // Time is the sum of what the steps took: validations, samples, checkpoints and the time between a stop and a resume
 // are not in it. Some 80 bytes of memory a step.
 struct MetricsLog {
-  int64_t run_steps = 0;                      // of the whole run, as it said when it began; 0: it did not
+  int64_t run_steps = 0;                      // of the whole run, as it said last; 0: it did not
   std::vector<LoggedStep> steps;              // rising; so are tokens and seconds, none of which is negative
   std::vector<LoggedValidation> validations;  // rising
   int64_t last_sample = 0;                    // the step of the last text drawn; 0: there is none

@@ -101,14 +101,14 @@ void RunFolder::look_at_log(int64_t resume_step) {
                     "checkpoint of step {} holds what they did",
                     path.string(), ranges_text(missing), resume_step));
   }
-  begun_ = log.run_steps > 0;
+  said_steps_ = log.run_steps;
   validation_logged_ = !log.validations.empty() && log.validations.back().step == resume_step;
   sample_logged_ = resume_step > 0 && log.last_sample == resume_step;
   resume_step_ = resume_step;
 }
 
 void RunFolder::record_start(int64_t run_steps, double ceiling_gflops) {
-  if (begun_) return;
+  if (said_steps_ == run_steps) return;
   metrics_->write(
       json{{"step", resume_step_}, {"run_steps", run_steps}, {"ceiling_gflops", ceiling_gflops}}.dump());
 }

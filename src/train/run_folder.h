@@ -38,8 +38,8 @@ class RunFolder {
   // may) as config_until_step_N.json. Warns of steps that metrics.jsonl should have and has not.
   RunFolder(const config::Config& config, Mode mode, int64_t resume_step);
 
-  // Before the first step: how many steps the run has, and what its MFU is a fraction of (ceiling.h). A log that says so
-  // already stays as it is.
+  // Before the first step: how many steps the run has, and what its MFU is a fraction of (ceiling.h). Of a run that goes
+  // on only where it has become longer.
   void record_start(int64_t run_steps, double ceiling_gflops);
   void record_step(const StepMetrics& metrics);
   void record_validation(int64_t step, double loss, double unigram_entropy);
@@ -64,7 +64,7 @@ class RunFolder {
 
   std::filesystem::path path_;
   std::optional<LineLog> metrics_, main_log_;
-  bool begun_ = false;  // the log holds a record of the start
+  int64_t said_steps_ = 0;  // of the whole run, by the log; 0: not said
   int64_t resume_step_ = 0;
   bool validation_logged_ = false, sample_logged_ = false;
 };

@@ -35,7 +35,7 @@ void make_run_folder(const fs::path& folder) {
 std::string obstacle_to_go_on(const config::Config& config, const Start& start) {
   try {
     const fs::path name = *start.checkpoint / "config";
-    return difference_at_start(config::parse(start.state.config_json, name), config, start.state.step);
+    return difference_at_start(config::parse(start.state.config_json, name, {}, config::no_files()), config, start.state.step);
   } catch (const Error& e) {
     return fmt::format("its config cannot be read: {}", e.what());
   }

@@ -44,11 +44,11 @@ SweepJob job_of(SweepRun run, const SweepRun* earlier) {
   return job;
 }
 
-// As the trainer decides it: so many steps in a row, the last one included, whose gradient was not finite.
+// As the trainer decides it: so many steps in a row, the last one included, whose loss or gradient was not finite.
 bool has_diverged(const MetricsLog& log, int64_t bearable) {
   if (bearable == 0 || static_cast<int64_t>(log.steps.size()) < bearable) return false;
   return std::all_of(log.steps.end() - bearable, log.steps.end(),
-                     [](const LoggedStep& s) { return s.skipped && !std::isfinite(s.gradient_norm); });
+                     [](const LoggedStep& s) { return s.skipped && !(std::isfinite(s.gradient_norm) && std::isfinite(s.loss)); });
 }
 
 }  // namespace

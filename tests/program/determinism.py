@@ -21,7 +21,8 @@ for name in ("second", "one thread", "three threads", "discrete arena", "recompu
     require(losses[name] == losses["first"], f"run '{name}' differs from the first run")
 require(losses["baseline, three threads"] == losses["baseline"], "the baseline kernels depend on the number of threads")
 require(losses["other seed"] != losses["first"], "another seed must give other losses")
-first, last = losses["first"][0]["loss"], [r for r in losses["first"] if "loss" in r][-1]["loss"]
+steps = [r["loss"] for r in losses["first"] if "loss" in r]
+first, last = steps[0], steps[-1]
 require(last < first - 1.0, f"the small model must learn: loss went from {first} to {last}")
 
 MATRIX_OPTIMIZERS = {

@@ -101,9 +101,9 @@ TEST_F(RunFolderTest, ResumingNamesTheStepsThatTheLogLacks) {
 
 // Once, before the first step, however often the run goes on; a run that begins anew says it anew.
 TEST_F(RunFolderTest, SaysHowLongTheRunIsOnce) {
-  const auto go_on = [&](RunFolder::Mode mode, int64_t step, double ceiling) {
+  const auto go_on = [&](RunFolder::Mode mode, int64_t step, double ceiling, int64_t run_steps = 12) {
     RunFolder folder(config_, mode, step);
-    folder.record_start(12, ceiling);
+    folder.record_start(run_steps, ceiling);
     folder.record_step(metrics(step + 1, 1));
     folder.record_sample(step + 1, "text");
   };
@@ -122,6 +122,9 @@ TEST_F(RunFolderTest, SaysHowLongTheRunIsOnce) {
   EXPECT_EQ(read_metrics_log(folder_ / "metrics.jsonl").run_steps, 12);
   EXPECT_TRUE(RunFolder(config_, RunFolder::Mode::resume, 2).sample_logged());
   EXPECT_FALSE(RunFolder(config_, RunFolder::Mode::resume, 1).validation_logged());
+  go_on(RunFolder::Mode::resume, 2, 90.5, 20);  // made longer
+  EXPECT_EQ(read_metrics_log(folder_ / "metrics.jsonl").run_steps, 20);
+  EXPECT_EQ(count("run_steps"), 2);
   ::testing::internal::CaptureStderr();
   go_on(RunFolder::Mode::resume, 0, 70);  // killed before its first checkpoint
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
