@@ -75,7 +75,7 @@ void check_command(const CLI::App& app, int argc, char** argv) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  CLI::App app("Pre-trains GPT-2 models from a JSON config, on the CPU, with hand-written kernels.", "kiln");
+  CLI::App app("Pre-trains GPT-2 and LLaMA models from a JSON config, on the CPU, with hand-written kernels.", "kiln");
   app.footer(kFooter);
   app.require_subcommand(1);
   app.set_version_flag(
