@@ -5,6 +5,7 @@
 
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/train/sweep_job.h"
 #include "src/train/sweep_progress.h"
 #include "src/train/sweep_spec.h"
 #include "src/train/sweep_table.h"
@@ -50,6 +51,30 @@ TEST(SweepSpec, GridsAreMultipliedOutInTheOrderOfTheFile) {
   EXPECT_EQ(label(spec.arms[1].candidates[0]), "default");
   EXPECT_EQ(spec.rungs[0].keep, 2);
   EXPECT_EQ(spec.rungs[1].keep, 1);
+}
+
+// A run ends as diverged on gradients that are not finite, and on losses.
+TEST(SweepResultOf, LossesThatAreNotFiniteHaveDivergedToo) {
+  const TemporaryFolder folder;
+  SweepJob job{.run = {.what = "", .folder = folder.path(), .config = "", .overrides = {}},
+               .config = {},
+               .earlier = "",
+               .obstacle = ""};
+  job.config.train.steps = 10;
+  job.config.train.max_skipped = 2;
+  const auto result = [&](const char* loss, const char* norm, int skipped) {
+    std::string log = "{\"gradient_norm\":1,\"loss\":3,\"ms\":1,\"step\":1,\"tokens\":1}\n";
+    for (int i = 2; i < 2 + skipped; i++) {
+      log += fmt::format("{{\"gradient_norm\":{},\"loss\":{},\"ms\":1,\"skipped\":true,\"step\":{},\"tokens\":{}}}\n", norm,
+                         loss, i, i);
+    }
+    folder.write("metrics.jsonl", log);
+    return result_of(job);
+  };
+  EXPECT_TRUE(result("null", "1", 2));
+  EXPECT_TRUE(result("1", "null", 2));
+  EXPECT_FALSE(result("null", "1", 1)) << "one is borne";
+  EXPECT_FALSE(result("9", "9", 2)) << "skipped as outliers";
 }
 
 TEST(SweepSpec, LaterSettingsWin) {
