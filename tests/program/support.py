@@ -78,7 +78,7 @@ def metrics(run):
 def loss_sequence(run):
     """Everything of a run that must not depend on when it was stopped; floats compare bit for bit."""
     kept = ("step", "loss", "gradient_norm", "lr", "tokens", "validation_loss", "sample")
-    return [{key: record[key] for key in kept if key in record} for record in metrics(run)]
+    return [{key: record[key] for key in kept if key in record} for record in metrics(run) if "run_steps" not in record]
 
 
 def require(condition, message):
