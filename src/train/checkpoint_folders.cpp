@@ -101,6 +101,12 @@ void tidy(const fs::path& run) {
   }
 }
 
+void remove_temporaries(const fs::path& run) {
+  for (const fs::path& path : entries(root(run))) {
+    if (path.filename().string().starts_with(kTemporary)) delete_folder(path);
+  }
+}
+
 void remove_checkpoint(const fs::path& path) {
   const fs::path doomed = path.parent_path() / (std::string(kTemporary) + path.filename().string());
   delete_folder(doomed);

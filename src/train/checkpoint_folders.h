@@ -32,6 +32,9 @@ void move_folder(const std::filesystem::path& from, const std::filesystem::path&
 // Finishes what a crash interrupted: a replacement that had not arrived is undone, all other leftovers go.
 void tidy(const std::filesystem::path& run);
 
+// Removes what a crash left unfinished; replaced checkpoints stay, as long as one may be needed.
+void remove_temporaries(const std::filesystem::path& run);
+
 // Takes the name away first: a crash midway leaves no half checkpoint that looks whole.
 void remove_checkpoint(const std::filesystem::path& path);
 

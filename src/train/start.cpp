@@ -10,6 +10,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "src/train/checkpoint_folders.h"
 #include "src/train/config_difference.h"
 #include "src/train/length.h"
 #include "src/train/run_folder.h"
@@ -114,6 +115,15 @@ void find_checkpoint(const config::Config& config, const std::string& data, Star
   check_guards(config, start);
 }
 
+// A kill may have come between the last checkpoint and the removal of an old one, after which nothing else tidies up.
+void remove_leftovers(const fs::path& folder) {
+  try {
+    remove_temporaries(folder);
+  } catch (const Error& error) {
+    log_warning(error.what());  // they are in nobody's way
+  }
+}
+
 }  // namespace
 
 Start prepare_start(const config::Config& config, StartMode mode, const std::string& data) {
@@ -121,7 +131,10 @@ Start prepare_start(const config::Config& config, StartMode mode, const std::str
   make_run_folder(folder);
   Start start{
       .lock = RunLock(folder), .occupied = RunFolder::occupied(folder), .checkpoint = {}, .state = {}};
-  if (mode == StartMode::resume) find_checkpoint(config, data, start);
+  if (mode == StartMode::resume) {
+    find_checkpoint(config, data, start);
+    remove_leftovers(folder);
+  }
   if (mode == StartMode::fresh && start.occupied) {
     throw Error(ExitCode::usage,
                 fmt::format("{} {}", folder.string(),

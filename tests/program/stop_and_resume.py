@@ -51,6 +51,13 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
     kiln("train", config, "--resume", *options(run))
     require(loss_sequence(run) == expected, f"{number.name}: the resumed run differs")
 
+# What a kill left of a checkpoint goes, also where the run has all its steps.
+left = run / "checkpoints" / ".tmp-step_00000003"
+left.mkdir()
+(left / "manifest.json").write_text("half")
+require("nothing to do" in kiln("train", config, "--resume", *options(run)).stdout, "the run has all its steps")
+require(not left.exists(), "what a kill left of a checkpoint stays for ever")
+
 # A validation that would take minutes is left, made up for by the resumed run, and so is the sample behind it.
 run, long = folder / "validating", ["validation.tokens=30000000", f"data.validation={folder}/shards/train_*.bin",
                                     "model.layers=6", "sampling.every=4", "train.steps=8", "validation.every=4"]
