@@ -57,6 +57,7 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
             power_step(context, s.state[kQb], s.state[kSb], s.count, s.cols, events_);
           }
         }
+        if (context.dry_run || info.metrics) report_tails(context, s, info.metrics);
       });
   for_slices(
       context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); },
@@ -72,6 +73,7 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
     report_times(name(), batch, times_, *info.metrics);
     info.metrics->record("kl-shampoo.failed_factorisations", static_cast<double>(events_.failed));
     info.metrics->record("kl-shampoo.slow_roots", static_cast<double>(events_.slow_roots));
+    report_tail_time(name(), batch, report_seconds_, *info.metrics);
   }
 }
 
@@ -176,6 +178,13 @@ void KlShampoo::apply(Context& context, const Slice& s, kernels::ConstMatrices d
   if (!info.metrics || context.dry_run || options_.root == Root::newton_schulz) return;
   report_range(s, "left_eigenvalue", s.state[kLa], s.rows, *info.metrics);
   report_range(s, "right_eigenvalue", s.state[kLb], s.cols, *info.metrics);
+}
+
+void KlShampoo::report_tails(Context& context, const Slice& s, MetricSink* metrics) {
+  if (options_.tail_rank == 0) return;
+  const Stopwatch watch(report_seconds_);
+  report_tail(context, s, "left_tail_gap", s.state[kSa], s.rows, options_.tail_rank, metrics);
+  report_tail(context, s, "right_tail_gap", s.state[kSb], s.cols, options_.tail_rank, metrics);
 }
 
 void KlShampoo::statistics(Context& context, const Slice& s, const StepInfo& info) {

@@ -31,6 +31,7 @@ struct KlShampooOptions {
   Root root = Root::eigenbasis;
   Init init =
       Init::gradient;  // with Root::newton_schulz only `gradient`: the factors then start as rms(G_1) I
+  int64_t tail_rank = 0;  // reports say how flat the factors' spectra are past so many eigenvalues; 0: they do not
 };
 
 // The first gradient that is not zero seeds the statistics and changes nothing else:
@@ -64,11 +65,13 @@ class KlShampoo : public Optimizer {
   void statistics(Context& context, const Slice& s, const StepInfo& info);
   void update_by_roots(Context& context, const Slice& s, const StepInfo& info);
   void statistics_by_roots(Context& context, const Slice& s, const StepInfo& info);
+  void report_tails(Context& context, const Slice& s, MetricSink* metrics);
   void apply(Context& context, const Slice& s, kernels::ConstMatrices direction, const StepInfo& info);
 
   KlShampooOptions options_;
   Events events_;
   PhaseTimes times_;
+  double report_seconds_ = 0;  // of the tails
 };
 
 }  // namespace kiln::optim

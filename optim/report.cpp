@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/table.h"
+#include "optim/spectrum.h"
 
 namespace kiln::optim {
 
@@ -35,6 +36,29 @@ void report_range(const Slice& slice, std::string_view what, kernels::ConstMatri
     metrics.record(fmt::format("{}.{}_min", *slice.names[k], what), *least);
     metrics.record(fmt::format("{}.{}_max", *slice.names[k], what), *most);
   }
+}
+
+void report_tail(Context& context, const Slice& slice, std::string_view what, kernels::ConstMatrices factor,
+                 int64_t n, int64_t rank, MetricSink* metrics) {
+  if (rank >= n) return;
+  Scratch scratch(context);
+  kernels::Matrices vectors = scratch.matrices(slice.count, n * n), values = scratch.matrices(slice.count, n);
+  int32_t* status = scratch.take<int32_t>(slice.count);
+  kernels::matrix_eigen(
+      context,
+      {.vectors = vectors, .values = values, .s = factor, .count = slice.count, .n = n, .status = status});
+  for (int64_t k = 0; !context.dry_run && k < slice.count; k++) {
+    if (status[k] == kernels::kFailed) continue;
+    metrics->record(fmt::format("{}.{}", *slice.names[k], what), tail_gap(values[k], n, rank));
+  }
+}
+
+void report_tail_time(std::string_view optimizer, const MatrixBatch& batch, double& seconds,
+                      MetricSink& metrics) {
+  if (seconds > 0) {
+    metrics.record(fmt::format("{}.{}x{}.tail_report_seconds", optimizer, batch.rows, batch.cols), seconds);
+  }
+  seconds = 0;
 }
 
 void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times,

@@ -26,6 +26,7 @@ constexpr const char* kFooter = R"(Examples:
   kiln data prepare --tokenizer cache/mine/tokenizer.json --out cache/mine notes.txt articles.jsonl
   kiln data inspect cache/mine
   kiln replay --optimizer muon.json --tensors in.safetensors --output out.safetensors
+  kiln spectrum runs/gpt2-mini-kl-shampoo --rank 32
   kiln sweep sweep.json --dry-run
 
 Exit codes: 0 success, 1 failure, 2 command line or config, 3 data and files (text, shards, checkpoints, disk), 4 device,
@@ -91,6 +92,7 @@ int run(int argc, char** argv) {
   add_compare(app, exit_code);
   add_bench(app, exit_code);
   add_replay(app, exit_code);
+  add_spectrum(app, exit_code);
   add_sweep(app, exit_code);
   try {
     check_command(app, argc, argv);

@@ -11,6 +11,7 @@ void add_plan(CLI::App& app, int& exit_code);
 void add_config(CLI::App& app, int& exit_code);
 void add_data(CLI::App& app, int& exit_code);
 void add_replay(CLI::App& app, int& exit_code);
+void add_spectrum(CLI::App& app, int& exit_code);
 void add_sweep(CLI::App& app, int& exit_code);
 void add_eval(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);

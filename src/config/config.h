@@ -104,7 +104,8 @@ struct Checkpoint {
 };
 
 struct Metrics {
-  int64_t every = 0;  // steps between two reports of the optimizers; 0: never
+  int64_t every = 0;      // steps between two reports of the optimizers; 0: never
+  int64_t tail_rank = 0;  // eigenvalues past which KL-Shampoo's reports look; 0: they do not
   bool operator==(const Metrics&) const = default;
 };
 

@@ -355,6 +355,11 @@ std::vector<Key> make_schema() {
               "Steps between two reports of the matrix optimizers in metrics.jsonl (sizes of updates, eigenvalues, "
               "times); 0: never.",
               "log_every report_every log_interval"),
+      integer("metrics.tail_rank", at<&Config::metrics, &Metrics::tail_rank>, 128, "eigenvalues", 0, 65536,
+              "Reports of kl-shampoo say how flat its factors' spectra are past so many eigenvalues: log of arithmetic "
+              "over geometric mean, from an eigen-decomposition of each factor, which takes seconds where sides have "
+              "thousands; 0: not measured.",
+              "tail_gap spectrum_rank report_rank"),
 
       text("output.dir", at<&Config::output, &Output::dir>, "", kPathUnit,
            "Folder of the run: metrics, checkpoints, resolved config; empty: runs/ and the config's folder "

@@ -36,7 +36,7 @@ std::unique_ptr<optim::Optimizer> muon(const config::Optimizer& c, const Device&
                          .factors = factors_of(c, device)});
 }
 
-std::unique_ptr<optim::Optimizer> kl_shampoo(const config::Optimizer& c) {
+std::unique_ptr<optim::Optimizer> kl_shampoo(const config::Optimizer& c, int64_t tail_rank) {
   return std::make_unique<optim::KlShampoo>(
       optim::KlShampooOptions{.lr = c.lr,
                               .b1 = c.b1,
@@ -45,7 +45,8 @@ std::unique_ptr<optim::Optimizer> kl_shampoo(const config::Optimizer& c) {
                               .wd = c.wd,
                               .refresh = c.refresh,
                               .root = root_of(c),
-                              .init = c.init == "constant" ? optim::Init::constant : optim::Init::gradient});
+                              .init = c.init == "constant" ? optim::Init::constant : optim::Init::gradient,
+                              .tail_rank = tail_rank});
 }
 
 std::unique_ptr<optim::Optimizer> pro_kl_shampoo(const config::Optimizer& c, const Device& device) {
@@ -74,9 +75,10 @@ std::unique_ptr<optim::Optimizer> pro_kl_shampoo(const config::Optimizer& c, con
 
 }  // namespace
 
-std::unique_ptr<optim::Optimizer> matrix_optimizer(const config::Optimizer& config, const Device& device) {
+std::unique_ptr<optim::Optimizer> matrix_optimizer(const config::Optimizer& config, const Device& device,
+                                                   int64_t tail_rank) {
   if (config.name == "muon") return muon(config, device);
-  if (config.name == "kl-shampoo") return kl_shampoo(config);
+  if (config.name == "kl-shampoo") return kl_shampoo(config, tail_rank);
   if (config.name == "pro-kl-shampoo") return pro_kl_shampoo(config, device);
   require(config.name == "adamw", "a config names an optimizer that does not exist");
   return nullptr;
@@ -88,8 +90,8 @@ optim::AdamWOptions adamw_options(const config::Optimizer& c) {
 }
 
 optim::Routing route(const ParameterTable& parameters, const config::Optimizer& config,
-                     const Device& device) {
-  return optim::route(parameters, matrix_optimizer(config, device), adamw_options(config));
+                     const Device& device, int64_t tail_rank) {
+  return optim::route(parameters, matrix_optimizer(config, device, tail_rank), adamw_options(config));
 }
 
 }  // namespace kiln::plan

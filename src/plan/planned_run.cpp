@@ -85,8 +85,9 @@ models::BatchShape batch_shape(const config::Config& config, Purpose purpose, in
 }
 
 void plan_optimizers(PlannedRun& run, const config::Config& config, const Device& device) {
-  run.optimizers =
-      std::make_unique<optim::OptimizerSet>(route(run.model->parameters(), config.optimizer, device));
+  const int64_t tail_rank = config.metrics.every > 0 ? config.metrics.tail_rank : 0;
+  run.optimizers = std::make_unique<optim::OptimizerSet>(
+      route(run.model->parameters(), config.optimizer, device, tail_rank));
   run.optimizers->plan(run.plan);
   run.gradient_norm = std::make_unique<optim::GradientNorm>();
   run.gradient_norm->plan(run.plan, run.model->parameters());

@@ -41,7 +41,7 @@ std::optional<int64_t> whole_number(const nlohmann::json& line, const char* key,
   return static_cast<int64_t>(value);
 }
 
-enum class Kind { start, step, validation, sample, other };
+enum class Kind { start, step, validation, sample, metric, other };
 
 struct Line {
   Kind kind;
@@ -56,6 +56,7 @@ std::optional<Line> parse(std::string_view text) {
                     : record.contains("validation_loss") ? Kind::validation
                     : record.contains("sample")          ? Kind::sample
                     : record.contains("run_steps")       ? Kind::start
+                    : record.contains("metric")          ? Kind::metric
                                                          : Kind::other;
   const auto step = whole_number(record, "step", kind == Kind::start ? 0 : 1, most_steps());
   if (!step) return std::nullopt;
@@ -81,7 +82,18 @@ class Collector {
     if (line.kind == Kind::validation) return add_validation(line.step, line.record);
     if (line.kind == Kind::start) log.run_steps = line.record["run_steps"].get<int64_t>();
     if (line.kind == Kind::sample) log.last_sample = line.step;
+    if (line.kind == Kind::metric) add_metric(line.step, line.record);
     return true;
+  }
+
+  // Comes before the line of its step.
+  void add_metric(int64_t step, const nlohmann::json& record) {
+    const auto name = record.find("metric");
+    if (!name->is_string() || !name->get_ref<const std::string&>().ends_with(".tail_report_seconds")) return;
+    const double seconds = number(record, "value");
+    if (step != tail_step_) tail_ms_ = 0;
+    tail_step_ = step;
+    if (seconds >= 0 && seconds <= 1e-3 * kLongestStep) tail_ms_ += 1e3 * seconds;
   }
 
   bool add_step(int64_t step, const nlohmann::json& record) {
@@ -90,6 +102,9 @@ class Collector {
                                          [](const LoggedStep& s, int64_t x) { return s.step < x; });
     if (before != log.steps.begin() && std::prev(before)->tokens > tokens) return false;
     if (before != log.steps.end()) rewind(step);
+    const double optimizer_ms = time(record, "optimizer_ms");
+    const double tail_ms = step == tail_step_ && tail_ms_ <= optimizer_ms ? tail_ms_ : 0;
+    tail_ms_ = 0;
     const double ms = time(record, "ms"), seconds = log.steps.empty() ? 0 : log.steps.back().seconds;
     log.steps.push_back({.step = step,
                          .tokens = tokens,
@@ -100,7 +115,8 @@ class Collector {
                          .mfu = number(record, "mfu"),
                          .seconds = seconds + (std::isfinite(ms) ? ms * 1e-3 : 0),
                          .skipped = record.contains("skipped"),
-                         .optimizer_ms = time(record, "optimizer_ms")});
+                         .optimizer_ms = optimizer_ms,
+                         .tail_ms = tail_ms});
     return true;
   }
 
@@ -126,6 +142,8 @@ class Collector {
   }
 
   int64_t lines_ = 0;
+  int64_t tail_step_ = 0;
+  double tail_ms_ = 0;
 };
 
 }  // namespace
@@ -193,8 +211,9 @@ double optimizer_share(const MetricsLog& log) {
   double updates = 0, steps = 0;
   for (const LoggedStep& s : log.steps) {
     if (!std::isfinite(s.optimizer_ms) || !std::isfinite(s.ms)) continue;
-    updates += s.optimizer_ms;
-    steps += s.ms;
+    const double tail = s.tail_ms <= s.ms ? s.tail_ms : 0;
+    updates += s.optimizer_ms - tail;
+    steps += s.ms - tail;
   }
   return steps > 0 ? updates / steps : kNotANumber;
 }

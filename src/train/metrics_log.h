@@ -22,6 +22,7 @@ struct LoggedStep {
   double seconds;  // that all steps up to and with this one took, by their own clocks
   bool skipped;
   double optimizer_ms = NAN;  // of ms, the updates; NaN: not logged
+  double tail_ms = 0;         // of optimizer_ms, a report about spectra (metrics.tail_rank), which updates nothing
 };
 
 struct LoggedValidation {
@@ -63,7 +64,8 @@ double median_ms(const MetricsLog& log);
 // The validation with the least loss (the first of equals); null: there is none that is finite.
 const LoggedValidation* best_validation(const MetricsLog& log);
 
-// The part of the steps' time that the updates of all optimizers took, over the steps that logged it; NaN: none did.
+// The part of the steps' time that the updates of all optimizers took, over the steps that logged it and without reports
+// about spectra; NaN: none did.
 double optimizer_share(const MetricsLog& log);
 
 }  // namespace kiln::train

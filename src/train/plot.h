@@ -12,8 +12,10 @@ struct Curve {
   std::vector<std::pair<double, double>> points;  // x, y; x >= 0
 };
 
+enum class Scale { linear, logarithmic };  // of y
+
 // `rows` lines of `columns` characters with their scales; x begins at 0. Where several curves meet stands the mark of
-// the last one. "" when no point is finite.
-std::string plot(const std::vector<Curve>& curves, int rows, int columns);
+// the last one. "" when no point is finite (on a logarithmic scale: and positive).
+std::string plot(const std::vector<Curve>& curves, int rows, int columns, Scale scale = Scale::linear);
 
 }  // namespace kiln::train

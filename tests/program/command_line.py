@@ -15,7 +15,7 @@ def fails(code, *arguments, says):
 
 
 help_text = kiln("--help").stdout
-COMMANDS = ("train", "eval", "generate", "plan", "config", "data", "bench", "inspect", "compare", "replay", "sweep")
+COMMANDS = ("train", "eval", "generate", "plan", "config", "data", "bench", "inspect", "compare", "replay", "spectrum", "sweep")
 for words in (*COMMANDS, "Examples:", "Exit codes:"):
     require(words in help_text, f"kiln --help lacks '{words}'")
 for command in COMMANDS:

@@ -15,6 +15,8 @@ if(NOT KILN_SANITIZE)  # it limits the address space
 endif()
 kiln_python_test(program/replay.py)
 kiln_python_test(program/sweep.py TIMEOUT 240)
+kiln_python_test(program/spectrum.py)
+kiln_python_test(program/demo_all.py TIMEOUT 240)
 kiln_python_test(program/use_model.py TIMEOUT 240)
 kiln_python_test(program/inspect.py TIMEOUT 240)
 kiln_python_test(program/compare.py TIMEOUT 240)

@@ -162,6 +162,19 @@ TEST_F(ReadMetricsLog, NumbersThatNoRunCanHaveAreBrokenLines) {
   }
 }
 
+TEST_F(ReadMetricsLog, TheShareOfUpdatesAsEachStepLoggedIt) {
+  const auto timed = [](int n, double ms, double update) {
+    return fmt::format("{{\"loss\":1,\"ms\":{},\"optimizer_ms\":{},\"step\":{},\"tokens\":1}}\n", ms, update,
+                       n);
+  };
+  // A report in step 2 took 400 of its 500 ms, which are neither the model's nor the optimizer's.
+  const MetricsLog log =
+      read(timed(1, 100, 10) + "{\"metric\":\"k.8x8.tail_report_seconds\",\"step\":2,\"value\":0.4}\n" +
+           "{\"metric\":\"k.8x8.update_ms\",\"step\":2,\"value\":77}\n" + timed(2, 500, 420));
+  EXPECT_DOUBLE_EQ(optimizer_share(log), 30.0 / 200);
+  EXPECT_DOUBLE_EQ(log.steps[1].optimizer_ms, 420);
+}
+
 // Lines that are longer than the pieces in which files are read.
 TEST_F(ReadMetricsLog, LongLines) {
   std::string text;
