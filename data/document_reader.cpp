@@ -251,7 +251,6 @@ DocumentReader::DocumentReader(ReadOptions options, ReadPosition start) : state_
   s.options = std::move(options);
   s.position = start;
   for (const auto& input : s.options.inputs) {
-    s.formats.push_back(format_of(input, s.options.format));
     struct stat info {};
     if (input != kStandardInput && ::stat(input.c_str(), &info) != 0) {
       throw Error(ExitCode::data, fmt::format("cannot read {}: {}", input, std::strerror(errno)),
@@ -261,6 +260,7 @@ DocumentReader::DocumentReader(ReadOptions options, ReadPosition start) : state_
       throw Error(ExitCode::data, fmt::format("{} is a folder", input),
                   fmt::format("name the files in it: {}/*.txt", std::filesystem::path(input).lexically_normal().string()));
     }
+    s.formats.push_back(format_of(input, s.options.format));
     const bool regular = input != kStandardInput && S_ISREG(info.st_mode);
     s.sizes.push_back(regular ? static_cast<int64_t>(info.st_size) : -1);
     if (static_cast<int64_t>(s.sizes.size()) <= start.input)

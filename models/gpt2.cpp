@@ -7,10 +7,9 @@ namespace kiln::models {
 std::unique_ptr<Model> create_gpt2(const ModelShape& shape) {
   const Design design{.family = "gpt2",
                       .norm = NormKind::layer,
-                      .norm_eps = 1e-5,
                       .feed_forward = FeedForwardKind::gelu,
                       .learned_positions = true,
-                      .rope_theta = 0,
+                      .rotary = false,
                       .biases = true,
                       .norm_name = "ln",
                       .up_name = "mlp.fc",

@@ -1,6 +1,7 @@
 // GPT-2. Source: Radford et al., "Language models are unsupervised multitask learners" (2019): a pre-norm
 // transformer with learned positions, GELU (tanh form), biases everywhere, and the LM head tied to the token
-// embedding.
+// embedding. Those are its sizes as published; fewer heads of keys and values and an untied head (head.weight) are as in
+// llama.h.
 //
 // Parameters, l = 0 .. L-1:
 //   wte.weight (Vp, C)    embedding and head           wpe.weight (context, C)

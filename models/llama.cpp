@@ -7,10 +7,9 @@ namespace kiln::models {
 std::unique_ptr<Model> create_llama(const ModelShape& shape) {
   const Design design{.family = "llama",
                       .norm = NormKind::rms,
-                      .norm_eps = 1e-6,
                       .feed_forward = FeedForwardKind::swiglu,
                       .learned_positions = false,
-                      .rope_theta = 10000,
+                      .rotary = true,
                       .biases = false,
                       .norm_name = "norm",
                       .up_name = "mlp.gate_up",

@@ -23,8 +23,8 @@ struct ModelShape {
   int64_t padded_vocab = 0;  // Vp >= V: rows of the embedding and columns of the logits
   int64_t context = 0;       // longest sequence
   bool tied = true;          // the head is the token embedding
-  double norm_eps = 0;       // 0: the family's
-  double rope_theta = 0;     // base of the rotary wave lengths, where the family has them; 0: the family's
+  double norm_eps = 0;       // added to the variance, or the mean square, of norms
+  double rope_theta = 0;     // base of the rotary wave lengths, where the family has them
 };
 
 // What a model is planned for.

@@ -62,10 +62,7 @@ class Transformer final : public Model {
 
 Transformer::Transformer(const Design& design, const ModelShape& shape) : design_(design), shape_(shape) {
   if (shape_.kv_heads == 0) shape_.kv_heads = shape_.heads;
-  if (shape_.norm_eps == 0) shape_.norm_eps = design.norm_eps;
-  if (shape_.rope_theta == 0) shape_.rope_theta = design.rope_theta;
   const int64_t C = shape.width;
-  const bool rotary = design.rope_theta > 0;
   const auto norm = [&](const std::string& name) {
     return add_norm(parameters_, name, design.norm, C, shape_.norm_eps);
   };
@@ -76,8 +73,8 @@ Transformer::Transformer(const Design& design, const ModelShape& shape) : design
     const std::string h = fmt::format("h.{}.", l);
     Layer layer;
     layer.norm1 = norm(fmt::format("{}{}1", h, design.norm_name));
-    layer.attention =
-        add_self_attention(parameters_, h + "attn", C, shape_.heads, shape_.kv_heads, design.biases, rotary);
+    layer.attention = add_self_attention(parameters_, h + "attn", C, shape_.heads, shape_.kv_heads,
+                                         design.biases, design.rotary);
     layer.norm2 = norm(fmt::format("{}{}2", h, design.norm_name));
     layer.feed_forward = add_feed_forward(parameters_, design.feed_forward, h + design.up_name,
                                           h + design.down_name, C, shape.ffn, design.biases);
@@ -127,7 +124,7 @@ void Transformer::plan(Plan& plan, const BatchShape& batch, DType dtype, const D
   last_ = planning.activation("last", C, clock.head() - 1, clock.head());
   models::plan(last_norm_, planning, "norm_f", clock.head(), Clock::embedding());
   models::plan(head_, planning, parameters_);
-  if (design_.rope_theta > 0) {
+  if (design_.rotary) {
     const size_t bytes = static_cast<size_t>(batch.T * (C / shape_.heads)) * sizeof(float);
     angles_ = plan.add("rotary angles", Category::activations, bytes,
                        {Clock::embedding(), clock.backward(Clock::embedding())});
@@ -317,7 +314,9 @@ std::unique_ptr<Model> create_transformer(const Design& design, const ModelShape
   check(shape.kv_heads >= 0 && (shape.kv_heads == 0 || shape.heads % shape.kv_heads == 0),
         fmt::format("{} heads cannot share {} heads of keys and values", shape.heads, shape.kv_heads),
         "make model.heads a multiple of model.kv_heads");
-  check(design.rope_theta == 0 || shape.width / shape.heads % 2 == 0,
+  check(shape.norm_eps > 0 && (!design.rotary || shape.rope_theta > 0),
+        "a model without a norm_eps or a rope_theta", "model.norm_eps and model.rope_theta must be positive");
+  check(!design.rotary || shape.width / shape.heads % 2 == 0,
         fmt::format("heads of {} channels cannot be turned in pairs", shape.width / shape.heads),
         "make model.width / model.heads even");
   check(shape.padded_vocab >= shape.vocab,

@@ -30,11 +30,10 @@ namespace kiln::models {
 struct Design {
   const char* family;
   NormKind norm;
-  double norm_eps;  // where the shape leaves it open
   FeedForwardKind feed_forward;
-  bool learned_positions;  // added to the token embedding
-  double rope_theta;  // rotary positions in attention with this base, where the shape leaves it open; 0: none
-  bool biases;        // of linear layers
+  bool learned_positions;           // added to the token embedding
+  bool rotary;                      // rotary positions in attention
+  bool biases;                      // of linear layers
   const char* norm_name;            // "ln": h.0.ln1, h.0.ln2, ln_f
   const char *up_name, *down_name;  // of the feed-forward half: "mlp.fc", "mlp.proj"
 };

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -67,6 +68,10 @@ void add_train_tokenizer(CLI::App& data) {
       progress.show(p.bytes_done, p.bytes_total, fmt::format("{} documents", p.documents));
     });
     progress.finish();
+    if (counts.empty()) {
+      throw Error(ExitCode::data, fmt::format("there is no text in {}", fmt::join(a.read.inputs, ", ")),
+                  "they are empty, or blank: check the files");
+    }
     const auto rules = data::train_bpe(counts, a.vocab, [&](int64_t tokens) {
       progress.note(fmt::format("merging: {} of {} tokens", tokens, a.vocab));
     });

@@ -266,6 +266,10 @@ Optimizer parse_optimizer(const std::string& text, const fs::path& name, const s
     const auto& [leaf, place] = *entry;
     if (leaf == "notes") continue;
     const Key* key = find_key(fmt::format("optimizer.{}", leaf));
+    if (!key && (leaf == "extends" || leaf == "optimizer")) {
+      refuse(document.at(place.key), "this is a whole config",
+             "wanted is what stands under \"optimizer\" in one, as a file of its own: { \"name\": \"muon\", ... }");
+    }
     if (!key) {
       refuse(document.at(place.key), fmt::format("unknown key {}", in_quotes(leaf)),
              did_you_mean("optimizer", leaf, document.root.at(leaf).is_object()));

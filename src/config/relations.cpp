@@ -11,14 +11,17 @@
 #include <variant>
 #include <vector>
 
+#include "src/config/families.h"
 #include "src/config/text.h"
-#include "src/core/shape.h"
 
 namespace kiln::config {
 namespace {
 
 // Bounds every product of sizes that plans and kernels compute, so that none overflows 64 bits.
 constexpr int64_t kMostMicroBatchTokens = int64_t{1} << 26;
+
+// Of logits in a micro-batch: each is a few calls, which plans go through one by one.
+constexpr int64_t kMostChunks = 16384;
 
 constexpr int64_t kByteVocab = 257, kGpt2Vocab = 50257;  // with end-of-text
 
@@ -126,29 +129,31 @@ class Relations {
 
   void check_model() {
     Model& m = config_.model;
-    const bool llama = m.family == "llama";
-    if (m.ffn == 0) m.ffn = llama ? round_up(ceil_div(8 * m.width, 3), 256) : 4 * m.width;
+    const Family& family = family_named(m.family);
+    if (m.ffn == 0) m.ffn = family.ffn(m.width);
     if (m.kv_heads == 0) m.kv_heads = m.heads;
-    if (m.tied == "auto") m.tied = llama ? "off" : "on";
-    if (m.norm_eps == 0) m.norm_eps = llama ? 1e-6 : 1e-5;
+    if (m.tied == "auto") m.tied = family.tied;
+    if (m.norm_eps == 0) m.norm_eps = family.norm_eps;
     if (m.width % m.heads != 0) {
       broken({"model.width", "model.heads"},
              fmt::format("model.width = {} is not a multiple of model.heads = {}: {} = {} * {} + {}", m.width,
                          m.heads, m.width, m.width / m.heads, m.heads, m.width % m.heads),
-             neighbours("model.width", m.width, m.heads));
+             divisors("model.heads", m.width, m.heads));
     }
     if (m.heads % m.kv_heads != 0) {
       broken({"model.heads", "model.kv_heads"},
              fmt::format("model.heads = {} is not a multiple of model.kv_heads = {}", m.heads, m.kv_heads),
-             neighbours("model.heads", m.heads, m.kv_heads));
+             divisors("model.kv_heads", m.heads, m.kv_heads));
     }
-    if (llama && m.width / m.heads % 2 != 0) {
-      broken({"model.width", "model.heads"},
-             fmt::format("model.width / model.heads = {} / {} = {} is odd, but rotary positions turn channels in pairs",
-                         m.width, m.heads, m.width / m.heads),
-             "choose sizes that make it even");
+    if (family.rotary && m.width / m.heads % 2 != 0) {
+      broken(
+          {"model.width", "model.heads"},
+          fmt::format(
+              "model.width / model.heads = {} / {} = {} is odd, but rotary positions turn channels in pairs",
+              m.width, m.heads, m.width / m.heads),
+          "choose sizes that make it even");
     }
-    if (!llama && m.rope_theta != defaults().model.rope_theta) {
+    if (!family.rotary && m.rope_theta != defaults().model.rope_theta) {
       broken({"model.rope_theta", "model.family"},
              fmt::format("model.rope_theta has no effect on model.family = \"{}\"", m.family),
              "its positions are learned: leave it out");
@@ -180,6 +185,13 @@ class Relations {
              fmt::format("{} is more than {} tokens at a time", product_text, kMostMicroBatchTokens),
              "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step");
     }
+    if (product / t.loss_rows >= kMostChunks) {
+      broken({"train.loss_rows", "train.micro_batch", "train.sequence", "model.context"},
+             fmt::format("train.loss_rows = {} cuts {} tokens into more than {} chunks", t.loss_rows, product,
+                         kMostChunks),
+             fmt::format("train.loss_rows = {} or more; logits of so many rows exist at a time",
+                         product / kMostChunks + 1));
+    }
     if (t.tokens_per_step == 0) t.tokens_per_step = product;
     if (t.tokens_per_step % product != 0) {
       broken(
@@ -210,7 +222,8 @@ class Relations {
     check_unused_keys();
     if (o.init == "constant" && o.root == "newton_schulz") {
       broken({"optimizer.init", "optimizer.root"},
-             "optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root = \"newton_schulz\" keeps none",
+             "optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root = \"newton_schulz\" "
+             "keeps none",
              "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"");
     }
     if (o.complement == "isotropic" && o.complement_scale != "matched") {
@@ -241,14 +254,21 @@ class Relations {
       chosen_for = other;
     }
     if (strangers.empty()) return;
-    const std::string preset = name == "pro-kl-shampoo" ? "pro-kl-shampoo-r32" : name;
+    const std::string preset = preset_beside(name == "pro-kl-shampoo" ? "pro-kl-shampoo-r32" : name),
+                      base = preset_beside("base");
     refuse(assignment_.latest({"optimizer.name"}, name_),
            fmt::format("optimizer.name is \"{}\" here, but {} {} chosen for \"{}\" at {}", name,
                        fmt::join(strangers, ", "), strangers.size() == 1 ? "was" : "were", chosen_for,
                        assignment_.latest({strangers.front()}, name_)),
-           fmt::format("start from a preset of {0}, for example configs/gpt2-mini/{1}.json, or from one that names no "
-                       "optimizer (configs/gpt2-mini/base.json)",
-                       name, preset));
+           fmt::format("start from a preset of {}, for example {}, or from one that names no optimizer ({})",
+                       name, preset, base));
+  }
+
+  // The preset of that name in the folder of the config, where there is one.
+  std::string preset_beside(const std::string& name) const {
+    const std::filesystem::path beside = std::filesystem::path(name_).parent_path() / (name + ".json");
+    std::error_code none;
+    return std::filesystem::exists(beside, none) ? beside.string() : "configs/gpt2-mini/" + name + ".json";
   }
 
   // A value that changes nothing is a misunderstanding; defaults are accepted, since resolved configs name all keys.
@@ -256,7 +276,8 @@ class Relations {
     const std::string& name = config_.optimizer.name;
     Config given = config_, usual = defaults();
     for (const Key& key : schema()) {
-      if (key.only_for.empty() || (" " + key.only_for + " ").find(" " + name + " ") != std::string::npos) continue;
+      if (key.only_for.empty() || (" " + key.only_for + " ").find(" " + name + " ") != std::string::npos)
+        continue;
       const bool same = std::visit(
           [](const auto* a, const auto* b) {
             if constexpr (std::is_same_v<decltype(a), decltype(b)>) return *a == *b;
@@ -266,7 +287,7 @@ class Relations {
       if (same) continue;
       broken({key.name, "optimizer.name"},
              fmt::format("{} has no effect on optimizer.name = \"{}\"", key.name, name),
-             fmt::format("only {} reads it: leave it out", key.only_for));
+             fmt::format("it is for {}: leave it out", commas(key.only_for)));
     }
   }
 
@@ -284,6 +305,15 @@ class Relations {
           "GPT-2's files",
           "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty");
     }
+  }
+
+  // The divisors of `whole` around x.
+  static std::string divisors(const char* key, int64_t whole, int64_t x) {
+    int64_t down = std::min(x, whole), up = std::min(x, whole);
+    while (whole % down != 0) down--;
+    while (whole % up != 0) up++;
+    if (down == up) return fmt::format("for example {} = {}", key, down);
+    return fmt::format("for example {} = {} or {}", key, down, up);
   }
 
   // The multiples of `unit` around x.

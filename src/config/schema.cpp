@@ -32,12 +32,6 @@ Default fallback_of(const std::optional<T>& value) {
 
 constexpr std::nullopt_t kRequired = std::nullopt;
 
-// "a b c" -> "a, b, c"
-std::string commas(std::string words) {
-  for (size_t at = 0; (at = words.find(' ', at)) != std::string::npos; at += 2) words.replace(at, 1, ", ");
-  return words;
-}
-
 // The kinds of keys. `aliases` and `why_not_more` as in Key.
 Key integer(const char* name, SlotOf slot, std::optional<int64_t> fallback, const char* unit, int64_t min,
             int64_t max, const char* sentence, const char* aliases, const char* why_not_more = "") {

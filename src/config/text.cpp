@@ -57,6 +57,11 @@ std::string in_quotes(std::string_view text) {
   return out + '"';
 }
 
+std::string commas(std::string words) {
+  for (size_t at = 0; (at = words.find(' ', at)) != std::string::npos; at += 2) words.replace(at, 1, ", ");
+  return words;
+}
+
 std::string either(const std::vector<std::string>& names) {
   std::string out;
   for (size_t i = 0; i < names.size(); i++) {

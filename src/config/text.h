@@ -18,6 +18,9 @@ std::string in_quotes(std::string_view text);
 // "a, b or c"
 std::string either(const std::vector<std::string>& names);
 
+// "a b c" -> "a, b, c"
+std::string commas(std::string words);
+
 // The least number of inserted, deleted, replaced or swapped neighbouring characters that turns a into b (the
 // restricted Damerau-Levenshtein distance), letter case and '-' for '_' aside.
 size_t edit_distance(std::string_view a, std::string_view b);

@@ -32,8 +32,10 @@ std::string how_to_lower(const config::Config& config, const PlannedRun& run, co
   if (run.purpose == Purpose::training && config.train.recompute == "none") {
     config::Config smaller = config;
     smaller.train.recompute = "block";
-    advice += fmt::format("\n    train.recompute = block, for about a third more time: {}",
-                          bytes_text(plan_run(smaller, device, run.purpose).plan.layout().total_bytes));
+    const size_t total = plan_run(smaller, device, run.purpose).plan.layout().total_bytes;
+    if (total + now / 100 <= now) {
+      advice += fmt::format("\n    train.recompute = block, for about a third more time: {}", bytes_text(total));
+    }
   }
   const auto bytes_of = [&](Category category) {
     return run.plan.layout().category_bytes[static_cast<size_t>(category)];

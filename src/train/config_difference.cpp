@@ -8,6 +8,7 @@
 
 #include "src/config/load.h"
 #include "src/config/schema.h"
+#include "src/core/error.h"
 
 namespace kiln::train {
 namespace {
@@ -16,7 +17,11 @@ using nlohmann::json;
 
 constexpr std::array<std::string_view, 6> kFreeSections = {"validation", "sampling", "checkpoint", "metrics", "output", "device"};
 
+// Not what is computed, but how, to the same bits.
+constexpr std::string_view kFreeKey = "/train/recompute";
+
 bool is_free(const std::string& pointer) {
+  if (pointer == kFreeKey) return true;
   for (std::string_view section : kFreeSections) {
     if (pointer.starts_with(fmt::format("/{}/", section))) return true;
   }
@@ -28,10 +33,20 @@ std::string dotted(std::string pointer) {
   return pointer.substr(1);
 }
 
+// Every key with its resolved value, also those that the program which wrote the text did not know: they had the effect of
+// their defaults. Text that this program cannot read as a config stays as it is.
+json resolved(const std::string& text) {
+  try {
+    return json::parse(config::to_json(config::parse(text, "config.json", {}, config::no_files()))).flatten();
+  } catch (const Error&) {
+    return json::parse(text).flatten();
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> meaningful_differences(const std::string& old_json, const std::string& new_json) {
-  const json before = json::parse(old_json).flatten(), after = json::parse(new_json).flatten();
+  const json before = resolved(old_json), after = json::parse(new_json).flatten();
   // A key that the old program did not know had its default's effect.
   static const json usual = json::parse(config::to_json(config::defaults())).flatten();
   std::vector<std::string> differences;

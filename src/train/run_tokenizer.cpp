@@ -13,12 +13,6 @@ std::unique_ptr<data::Tokenizer> open_run_tokenizer(const config::Config& config
   const std::string& spec = config.data.tokenizer;
   if (spec == "gpt2") return nullptr;
   auto tokenizer = data::open_tokenizer(spec);
-  if (tokenizer->vocab() > config.model.vocab) {
-    throw Error(ExitCode::usage,
-                fmt::format("model.vocab = {} is less than the {} tokens of data.tokenizer = \"{}\"",
-                            config.model.vocab, tokenizer->vocab(), spec),
-                fmt::format("set model.vocab to {}", tokenizer->vocab()));
-  }
   const auto folder = std::filesystem::path(shards).parent_path();
   const auto dataset = data::read_description(folder);
   if (dataset && dataset->tokenizer_fingerprint != tokenizer->fingerprint()) {
@@ -29,6 +23,12 @@ std::unique_ptr<data::Tokenizer> open_run_tokenizer(const config::Config& config
         fmt::format("data.tokenizer = \"{}\" is not the tokenizer that the shards in {} were made with ({})",
                     spec, folder.string(), made_with),
         fmt::format("set data.tokenizer to {}, or prepare the shards anew with this one", made_with));
+  }
+  if (tokenizer->vocab() > config.model.vocab) {
+    throw Error(ExitCode::usage,
+                fmt::format("model.vocab = {} is less than the {} tokens of data.tokenizer = \"{}\"",
+                            config.model.vocab, tokenizer->vocab(), spec),
+                fmt::format("set model.vocab to {}", tokenizer->vocab()));
   }
   return tokenizer;
 }

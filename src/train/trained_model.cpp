@@ -32,7 +32,7 @@ FoundModel find_model(const ModelSource& source) {
   const fs::path checkpoint = find_checkpoint(source.path);
   const CheckpointState state = read_manifest(checkpoint, CheckpointPart::weights);
   const CheckpointFile optimizer = read_manifest_file(checkpoint).optimizer;
-  if (const std::string problem = file_problem(checkpoint, optimizer, /*content=*/true); !problem.empty()) {
+  if (const std::string problem = file_problem(checkpoint, optimizer, /*content=*/false); !problem.empty()) {
     log_warning(fmt::format("{}; only the weights are needed here, but no training can go on from there", problem));
   }
   return {.checkpoint = checkpoint,

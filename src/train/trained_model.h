@@ -20,7 +20,7 @@ struct ModelSource {
 };
 
 // A checkpoint with the config it carries, before anything of it is in memory. Damaged checkpoints of a run
-// are passed over with a warning; damaged optimizer state, of no use here, gets a warning only. Throws Error(ExitCode::data) when there is
+// are passed over with a warning; optimizer state that is missing or of another size, of no use here, gets a warning only. Throws Error(ExitCode::data) when there is
 // no checkpoint that can be used, and what config::parse() throws; the config in a checkpoint extends no file.
 struct FoundModel {
   std::filesystem::path checkpoint;

@@ -273,10 +273,7 @@ TEST_F(Prepare, InputsThatGiveNothingAreRefused) {
     const auto file = folder_.write(name, text);
     EXPECT_EQ(refusal(options({file})), "there is no text in " + file.string());
   }
-  EXPECT_EQ(refusal(options({folder_.path()}), ExitCode::usage), folder_.path().string() + " is neither .jsonl nor .txt");
-  auto folder_as_text = options({folder_.path()});
-  folder_as_text.read.format = "txt";
-  EXPECT_EQ(refusal(folder_as_text), folder_.path().string() + " is a folder");
+  EXPECT_EQ(refusal(options({folder_.path()})), folder_.path().string() + " is a folder");
   EXPECT_EQ(refusal(options({folder_.write("one.jsonl", json_line("one"))})),
             "no document is left for training: 1 went to validation");
   EXPECT_EQ(refusal(options({folder_ / "none.txt"})),

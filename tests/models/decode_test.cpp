@@ -54,7 +54,8 @@ class DecodeTest : public testing::TestWithParam<Variant> {
       }
       changed->parameters().bump_versions();
       const auto moved = whole_passes(*changed);
-      for (size_t t = 0; t < expected.size(); t++) most = std::max(most, difference(moved[t], expected[t]).max);
+      for (size_t t = 0; t < expected.size(); t++)
+        most = std::max(most, difference(moved[t], expected[t]).max);
     }
     return 2 * most;
   }

@@ -21,7 +21,14 @@ namespace kiln::models {
 
 // The models of the fixtures; a vocabulary of 67 padded to 96.
 inline ModelShape tiny_shape() {
-  return {.layers = 3, .width = 48, .heads = 3, .ffn = 192, .vocab = 67, .padded_vocab = 96, .context = 41};
+  return {.layers = 3,
+          .width = 48,
+          .heads = 3,
+          .ffn = 192,
+          .vocab = 67,
+          .padded_vocab = 96,
+          .context = 41,
+          .norm_eps = 1e-5};
 }
 inline ModelShape tiny_llama(bool tied) {
   return {.layers = 2,
@@ -32,7 +39,9 @@ inline ModelShape tiny_llama(bool tied) {
           .vocab = 67,
           .padded_vocab = 96,
           .context = 41,
-          .tied = tied};
+          .tied = tied,
+          .norm_eps = 1e-6,
+          .rope_theta = 10000};
 }
 // A model of the fixtures with a way to run it.
 struct Variant {

@@ -14,8 +14,14 @@ std::vector<float> drawn(const std::string& name, uint64_t seed, int threads, co
   return {p.master, p.master + p.elements()};
 }
 
-TEST(Initialise, Distribution) {
-  Bench bench(tiny_shape(), tiny_batch());
+class InitialiseFamily : public testing::TestWithParam<Variant> {};
+INSTANTIATE_TEST_SUITE_P(Families, InitialiseFamily,
+                         testing::Values(Variant{"gpt2", ArenaMode::slab}, Variant{"llama", ArenaMode::slab},
+                                         Variant{"llama_tied", ArenaMode::slab}),
+                         variant_name);
+
+TEST_P(InitialiseFamily, Distribution) {
+  Bench bench(GetParam().shape(), tiny_batch(), {.family = GetParam().family()});
   const uint64_t version = bench.parameter("wte.weight").version;
   bench.model->initialise(bench.context, 1);
   EXPECT_GT(bench.parameter("wte.weight").version, version);  // packed forms are stale
@@ -26,9 +32,10 @@ TEST(Initialise, Distribution) {
       }
       continue;
     }
-    const bool residual = p.name.ends_with("proj.weight");
-    const double deviation = residual ? 0.02 / std::sqrt(6.0) : 0.02;
-    const int64_t n = p.name == "wte.weight" ? 67 * 48 : p.elements();
+    const bool residual = p.name.ends_with("proj.weight") || p.name.ends_with("mlp.down.weight");
+    const double writers = 2 * static_cast<double>(GetParam().shape().layers);
+    const double deviation = residual ? 0.02 / std::sqrt(writers) : 0.02;
+    const int64_t n = p.name == "wte.weight" || p.name == "head.weight" ? 67 * 48 : p.elements();
     double sum = 0, squares = 0;
     for (int64_t i = 0; i < n; i++) {
       sum += p.master[i];
@@ -62,8 +69,8 @@ TEST(Initialise, DependsOnSeedAndNameOnly) {
 // products of normalised activations with rows of deviation .02: their own deviation is .02 sqrt(48) = .14,
 // which adds half its square, .01, to the expected loss, and scatters the mean of 111 tokens by .14 /
 // sqrt(111) = .013; five of those.
-TEST(Initialise, FirstLossIsLogV) {
-  Bench bench(tiny_shape(), tiny_batch());
+TEST_P(InitialiseFamily, FirstLossIsLogV) {
+  Bench bench(GetParam().shape(), tiny_batch(), {.family = GetParam().family()});
   bench.model->initialise(bench.context, 5);
   double sum = 0;
   for (float loss : bench.forward(random_tokens(111, 67, 1), random_tokens(111, 67, 2), 3, 37)) sum += loss;

@@ -15,7 +15,8 @@ ModelShape gpt2_124m() {
           .ffn = 3072,
           .vocab = 50257,
           .padded_vocab = 50304,
-          .context = 1024};
+          .context = 1024,
+          .norm_eps = 1e-5};
 }
 ModelShape gpt2_350m() {
   return {.layers = 24,
@@ -24,7 +25,8 @@ ModelShape gpt2_350m() {
           .ffn = 4096,
           .vocab = 50257,
           .padded_vocab = 50304,
-          .context = 1024};
+          .context = 1024,
+          .norm_eps = 1e-5};
 }
 
 TEST(Gpt2Parameters, Counts) {
@@ -86,8 +88,14 @@ struct Shapes {
 };
 // R is a multiple of 32, so that every buffer is a multiple of the alignment of 128 bytes.
 std::vector<Shapes> shapes() {
-  const ModelShape mini{
-      .layers = 6, .width = 384, .heads = 6, .ffn = 1536, .vocab = 257, .padded_vocab = 320, .context = 256};
+  const ModelShape mini{.layers = 6,
+                        .width = 384,
+                        .heads = 6,
+                        .ffn = 1536,
+                        .vocab = 257,
+                        .padded_vocab = 320,
+                        .context = 256,
+                        .norm_eps = 1e-5};
   ModelShape narrow = mini;
   narrow.ffn = 576;  // 2F = 3C
   return {{gpt2_124m(), {.B = 4, .T = 1024, .loss_rows = 256}},
@@ -111,6 +119,39 @@ TEST(Gpt2Plan, TrainingMemoryIsTheDocumentedFormula) {
     EXPECT_EQ(activation_bytes(m, batch), m.layers * R * per_token_and_layer + R * (2 * C * 4 + 8) + logits)
         << m.layers << " layers of " << C;
   }
+}
+
+// LLaMA: W = C + 2 kv_heads HS for queries, keys and values, gate and up 2F and their product F, RMS norms without means;
+// the angles of T positions. (Here backward's gradients fit where the feed-forward half was.)
+TEST(LlamaPlan, TrainingMemoryIsTheDocumentedFormula) {
+  for (const int64_t kv_heads : {1, 2, 6}) {
+    for (const bool tied : {false, true}) {
+      ModelShape m = tiny_llama(tied);
+      m.kv_heads = kv_heads, m.ffn = 128, m.context = 64;
+      const BatchShape batch{.B = 2, .T = 64, .loss_rows = 32};
+      Plan plan;
+      create_model("llama", m)->plan(plan, batch, DType::f32, cpu_device(1));
+      const int64_t C = m.width, F = m.ffn, HS = C / m.heads, W = C + 2 * kv_heads * HS,
+                    R = batch.B * batch.T;
+      const int64_t per_token_and_layer = (2 * C + 2 * C + W + C + 3 * F) * 4 + 2 * 4 + 4 * m.heads;
+      const int64_t once = R * (2 * C * 4 + 4) + batch.loss_rows * m.padded_vocab * 4 + batch.T * HS * 4;
+      EXPECT_EQ(plan.layout().category_bytes[static_cast<size_t>(Category::activations)],
+                static_cast<size_t>(m.layers * R * per_token_and_layer + once))
+          << kv_heads << tied;
+    }
+  }
+}
+
+TEST(LlamaPlan, TheCacheHasTheHeadsOfKeysAndValues) {
+  const auto activation_bytes = [](const BatchShape& batch) {
+    Plan plan;
+    create_model("llama", tiny_llama(false))->plan(plan, batch, DType::f32, cpu_device(1));
+    return plan.layout().category_bytes[static_cast<size_t>(Category::activations)];
+  };
+  const BatchShape without{.B = 1, .T = 32, .loss_rows = 1, .training = false};
+  BatchShape with = without;
+  with.cache = 32;
+  EXPECT_EQ(activation_bytes(with), activation_bytes(without) + size_t{2} * 2 * 2 * 8 * 32 * sizeof(float));
 }
 
 // Forward only, layers share: what the fullest of the three kinds of tick needs.

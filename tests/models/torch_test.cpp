@@ -76,7 +76,9 @@ TEST_P(TorchTest, PrefillLogits) {
   BatchShape forward_only = tiny_batch();
   forward_only.training = false;
   for (const BatchShape& batch : {tiny_batch(), forward_only}) {
-    Bench bench(GetParam().shape(), batch, {.arena = GetParam().arena, .family = GetParam().family()});
+    BatchShape shape = batch;
+    shape.recompute = GetParam().recompute;
+    Bench bench(GetParam().shape(), shape, {.arena = GetParam().arena, .family = GetParam().family()});
     load_parameters(bench.parameters(), file);
     const size_t V = static_cast<size_t>(bench.shape.vocab);
     size_t i = 0;

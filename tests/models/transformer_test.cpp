@@ -155,7 +155,9 @@ TEST(TransformerMemory, SharingChangesNothing) {
                                  .ffn = ffn,
                                  .vocab = 67,
                                  .padded_vocab = 96,
-                                 .context = 19};
+                                 .context = 19,
+                                 .norm_eps = 1e-5,
+                                 .rope_theta = 10000};
           BatchShape batch{.B = 2, .T = 19, .loss_rows = loss_rows, .training = true, .recompute = recompute};
           Bench discrete(shape, batch, {.arena = ArenaMode::discrete, .family = family}),
               slab(shape, batch, {.family = family});

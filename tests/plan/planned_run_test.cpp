@@ -186,13 +186,14 @@ TEST(Advice, NamesKeysThatHelpThePurpose) {
                               "validation.tokens=32768"});
   ASSERT_EQ(config.train.sequence, 128);
   for (const auto& [purpose, keys] :
-       {std::pair{Purpose::training, std::set<std::string>{"train.micro_batch", "train.sequence", "train.loss_rows"}},
+       {std::pair{Purpose::training,
+                  std::set<std::string>{"train.micro_batch", "train.sequence", "train.loss_rows", "train.recompute"}},
         {Purpose::evaluation, {"train.micro_batch", "train.sequence", "train.loss_rows"}},
         {Purpose::generation, {"train.sequence"}}}) {
     const PlannedRun run = plan_run(config, device, purpose);
     const std::string advice = how_to_lower(config, run, device);
     std::set<std::string> found;
-    for (const char* key : {"train.micro_batch", "train.sequence", "train.loss_rows", "validation.tokens"}) {
+    for (const char* key : {"train.micro_batch", "train.sequence", "train.loss_rows", "validation.tokens", "train.recompute"}) {
       if (advice.find(fmt::format("{} = ", key)) != std::string::npos) found.insert(key);
     }
     EXPECT_EQ(found, keys) << advice;
@@ -205,6 +206,10 @@ TEST(Advice, NamesKeysThatHelpThePurpose) {
     EXPECT_EQ(advice.find("model.layers") != std::string::npos, purpose == Purpose::training)
         << "the weights of a trained model are what they are: " << advice;
   }
+  // One block is all that there is to compute again: nothing is saved.
+  config::Config single = config;
+  single.model.layers = 1;
+  EXPECT_EQ(how_to_lower(single, plan_run(single, device), device).find("train.recompute"), std::string::npos);
   // Fewer tokens than the micro-batch: then these decide the size of a pass.
   config.validation.tokens = 32 * 128;
   const std::string advice = how_to_lower(config, plan_run(config, device, Purpose::evaluation), device);

@@ -25,6 +25,16 @@ steps = [r["loss"] for r in losses["first"] if "loss" in r]
 first, last = steps[0], steps[-1]
 require(last < first - 1.0, f"the small model must learn: loss went from {first} to {last}")
 
+# A run may go on with recomputation where it began without: memory is another, the bits are the same.
+run = folder / "later_recomputed"
+common = [part for change in (f"output.dir={run}", "train.steps=60") for part in ("--set", change)]
+kiln("train", config, *common)
+for step in (run / "checkpoints").iterdir():
+    if step.name == "step_00000060":
+        remove(step)
+kiln("train", config, "--resume", *common, "--set", "train.recompute=block")
+require(loss_sequence(run) == losses["first"], "a run that goes on with recomputation differs")
+
 MATRIX_OPTIMIZERS = {
     "muon": ["optimizer.name=muon"],
     "kl-shampoo": ["optimizer.name=kl-shampoo"],

@@ -71,7 +71,7 @@ try:
         require(result.returncode == code and says in result.stderr and "hint" in result.stderr, f"{arguments}: {result.stderr}")
 
     refused(2, run, "--matrix", "h.9", says="no matrix has such a name")
-    kiln("train", config, "--set", "optimizer.name=muon", "--set", f"output.dir={folder}/muon", "--set", "train.steps=2",
+    kiln("train", config, "--set", "optimizer.name=muon", "--set", "optimizer.lr=0.01", "--set", f"output.dir={folder}/muon", "--set", "train.steps=2",
          "--set", "schedule.warmup=0")
     refused(2, folder / "muon", says="is a checkpoint of muon, which keeps a momentum and no factors")
     refused(3, folder / "shards", says="holds neither a run nor a checkpoint")

@@ -148,18 +148,19 @@ TEST_F(Inspect, TheConfigOfACheckpointExtendsNothing) {
   EXPECT_EQ(find_model({.path = sound, .overrides = {}}).config, config_);
 }
 
-// A model that is only used does not need it; that training cannot go on is said all the same.
-TEST_F(Inspect, DamagedOptimizerStateIsToldOfWhenAModelIsUsed) {
+// A model that is only used does not need it; that training cannot go on is said all the same. Its size is looked at, not
+// its gigabytes of content, which kiln inspect --verify reads.
+TEST_F(Inspect, MissingOptimizerStateIsToldOfWhenAModelIsUsed) {
   const auto told = [&](const fs::path& path) {
     ::testing::internal::CaptureStderr();
     find_model({.path = path, .overrides = {}});
     return ::testing::internal::GetCapturedStderr();
   };
-  const fs::path whole = save(1), flipped = save(2), missing = save(3);
-  flip(flipped / "optimizer.safetensors", static_cast<int64_t>(fs::file_size(flipped / "optimizer.safetensors")) - 3);
+  const fs::path whole = save(1), shorter = save(2), missing = save(3);
+  fs::resize_file(shorter / "optimizer.safetensors", fs::file_size(shorter / "optimizer.safetensors") - 3);
   fs::remove(missing / "optimizer.safetensors");
   EXPECT_EQ(told(whole), "");
-  EXPECT_NE(told(flipped).find("optimizer.safetensors: its checksum is"), std::string::npos);
+  EXPECT_NE(told(shorter).find("optimizer.safetensors"), std::string::npos);
   EXPECT_NE(told(folder_.path()).find("optimizer.safetensors"), std::string::npos) << "the newest";
   const std::string line = told(missing);
   EXPECT_NE(line.find("no training can go on"), std::string::npos) << line;

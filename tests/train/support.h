@@ -41,7 +41,8 @@ inline config::Config small_config(int64_t micro_batch, int64_t micro_batches) {
              .vocab = 29,
              .vocab_multiple = 8,
              .context = 11,
-             .tied = "on"};
+             .tied = "on",
+             .norm_eps = 1e-5};
   c.train.micro_batch = micro_batch;
   c.train.sequence = 7;
   c.train.tokens_per_step = micro_batch * micro_batches * 7;

@@ -35,7 +35,8 @@ TEST_P(TorchTraining, TwentyAdamWSteps) {
                   .vocab = shape.vocab,
                   .vocab_multiple = shape.padded_vocab,
                   .context = shape.context,
-                  .tied = "on"};
+                  .tied = "on",
+                  .norm_eps = 1e-5};
   config.train.micro_batch = 3;
   config.train.sequence = 37;
   config.train.tokens_per_step = 111;
