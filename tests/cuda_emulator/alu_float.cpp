@@ -188,6 +188,7 @@ bool decode_float(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   if (type != Type::kF32 && type != Type::kF64) return false;
   const bool single = type == Type::kF32;
   const Rounding rounding = rounding_of(s).value_or(Rounding::kNearest);
+  if (!single && (s.has("ftz") || s.has("sat"))) throw UnsupportedInstruction("of that form");
   op.kind = OpKind::kRow;
   op.width = static_cast<uint8_t>(bytes_of(type));
   size_t sources = 0;

@@ -36,13 +36,14 @@ void write_constant(Registers registers, const ConstantRow& constant) {
 
 }  // namespace
 
-Block::Block() : step_budget_(steps_from_environment()) {
+Block::Block() {
   warps_.reserve(kMaxWarps);
   for (int w = 0; w < kMaxWarps; ++w) warps_.emplace_back(*this, w);
 }
 
 void Block::begin_launch(const Launch& launch) {
   launch_ = &launch;
+  step_budget_ = steps_from_environment();
   const Kernel& program = *launch.kernel;
   threads_ = static_cast<uint32_t>(launch.block.count());
   warp_count_ = static_cast<int>((threads_ + kLanes - 1) / kLanes);

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 namespace kiln::emulator {
@@ -16,6 +16,12 @@ Counts& mutable_counts() {
   return counted;
 }
 
+double processor_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 void run_grid(const Operation& operation, Launch launch) {
   static auto* block = new Block;  // its memory is used again by the next kernel
   const History history(operation);
@@ -23,13 +29,13 @@ void run_grid(const Operation& operation, Launch launch) {
   launch.first_segment = history.begin();
   launch.ordered_end = std::min(ordered_end, launch.first_segment);
   launch.earlier = &history;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = processor_seconds();
   const uint64_t threads_before = block->thread_instructions, warps_before = block->warp_instructions;
   block->begin_launch(launch);
   const uint64_t blocks = launch.grid.count();
   for (uint64_t number = 0; number < blocks; ++number) block->run(number);
   Counts& counted = mutable_counts();
-  counted.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  counted.seconds += processor_seconds() - start;
   counted.thread_instructions += block->thread_instructions - threads_before;
   counted.warp_instructions += block->warp_instructions - warps_before;
   counted.blocks += blocks;

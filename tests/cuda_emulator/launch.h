@@ -34,7 +34,7 @@ void add_launch(Stream* stream, const Kernel& kernel, const Dim3& grid, const Di
 // Executed since the process began.
 struct Counts {
   uint64_t thread_instructions = 0, warp_instructions = 0, blocks = 0;
-  double seconds = 0;  // inside of kernels
+  double seconds = 0;  // of processor time, inside of kernels
 };
 const Counts& counts();
 

@@ -33,7 +33,9 @@ inline float half_to_float(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16, rest = bits & 0x7fffu;
   // Normal numbers: exponent and fraction move, the bias changes by 112; subnormal ones are multiples of 2^-24.
   const uint32_t normal = (rest << 13) + (112u << 23);
-  const uint32_t special = (rest << 13) + (224u << 23);  // infinity and NaN
+  // Infinity, and the one NaN that NVIDIA's own conversion gives for all.
+  if (rest > 0x7c00u) return __builtin_bit_cast(float, 0x7fffffffu);
+  const uint32_t special = 0x7f800000u;
   const float subnormal = static_cast<float>(static_cast<int32_t>(rest)) * 0x1p-24f;
   const uint32_t size = rest >= 0x7c00u ? special : rest < 0x400u ? __builtin_bit_cast(uint32_t, subnormal) : normal;
   return __builtin_bit_cast(float, sign | size);

@@ -14,12 +14,6 @@ namespace kiln::emulator::testing {
 
 namespace {
 
-using Values = const std::vector<Bits>&;
-
-float f32(Bits bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
-double f64(Bits bits) { return std::bit_cast<double>(bits); }
-Bits bits_of(float x) { return x != x ? 0x7fffffff : std::bit_cast<uint32_t>(x); }
-
 uint16_t raw(__half x) { return __half_raw(x).x; }
 uint16_t raw(__nv_bfloat16 x) { return __nv_bfloat16_raw(x).x; }
 float half_value(Bits bits) {

@@ -11,7 +11,6 @@ namespace kiln::emulator::testing {
 namespace {
 
 using Wide = __int128_t;
-using Values = const std::vector<Bits>&;
 
 // `expected` is computed in 128 bits from values read as type T.
 template <class T, class F>

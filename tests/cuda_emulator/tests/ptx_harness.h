@@ -1,6 +1,7 @@
 // Runs single PTX instructions, fed straight to the parser, on many values at once.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -10,6 +11,14 @@
 namespace kiln::emulator::testing {
 
 using Bits = uint64_t;
+using Values = const std::vector<Bits>&;  // the operands of one thread
+
+inline float f32(Bits bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
+inline double f64(Bits bits) { return std::bit_cast<double>(bits); }
+constexpr Bits kNan32 = 0x7fffffff;  // the one NaN that fp32 instructions return
+inline Bits bits_of(float x) { return x != x ? kNan32 : std::bit_cast<uint32_t>(x); }
+inline Bits bits_of(double x) { return std::bit_cast<Bits>(x); }
+
 using Column = std::vector<Bits>;  // one operand's value for each thread
 
 // Launches a kernel of one block with as many threads as the columns are long: `body` finds them in registers %a, %b, %c,
@@ -20,7 +29,7 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
 
 // Runs an instruction on all threads, and once more with every second lane switched off, and expects `expected` of the
 // operands, bit by bit (`differ` may excuse). What the switched-off lanes hold must not change.
-using Reference = std::function<Bits(const std::vector<Bits>&)>;
+using Reference = std::function<Bits(Values)>;
 void expect_ptx(const std::string& body, const std::string& result, const std::vector<std::string>& types,
                 const std::vector<Column>& columns, const Reference& expected);
 
