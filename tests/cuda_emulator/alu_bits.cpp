@@ -82,16 +82,16 @@ uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selectors) {
 
 // prmt with a mode: two bits of c choose.
 uint32_t permute_mode(uint32_t mode, uint32_t a, uint32_t b, uint32_t c) {
-  constexpr uint32_t kSelectors[6][4] = {
-      {0x3210, 0x4321, 0x5432, 0x6543}, {0x5670, 0x6701, 0x7012, 0x0123}, {0x0000, 0x1111, 0x2222, 0x3333},
-      {0x3210, 0x3211, 0x3222, 0x3333}, {0x0000, 0x1110, 0x2210, 0x3210}, {0x1010, 0x3232, 0x1010, 0x3232}};
+  constexpr uint32_t kSelectors[6][4] = {{0x3210, 0x4321, 0x5432, 0x6543}, {0x5670, 0x6701, 0x7012, 0x0123},
+                                         {0x0000, 0x1111, 0x2222, 0x3333}, {0x3210, 0x3211, 0x3222, 0x3333},
+                                         {0x0000, 0x1110, 0x2210, 0x3210}, {0x1010, 0x3232, 0x1010, 0x3232}};
   return permute_bytes(a, b, kSelectors[mode][c & 3]);
 }
 
 void run_permute_mode(Registers r, const Op& op, uint32_t) {
   for (int l = 0; l < kLanes; ++l) {
-    row<uint32_t>(r, op.d)[l] =
-        permute_mode(op.small, row<uint32_t>(r, op.a)[l], row<uint32_t>(r, op.b)[l], row<uint32_t>(r, op.c)[l]);
+    row<uint32_t>(r, op.d)[l] = permute_mode(op.small, row<uint32_t>(r, op.a)[l], row<uint32_t>(r, op.b)[l],
+                                             row<uint32_t>(r, op.c)[l]);
   }
 }
 
@@ -126,11 +126,20 @@ void run_predicate_logic(Registers r, const Op& op, uint32_t mask) {
   const uint32_t a = mask_row(r, op.a), b = op.b == kNoRow ? 0 : mask_row(r, op.b);
   uint32_t result = a;
   switch (static_cast<PredicateLogic>(op.small)) {
-    case PredicateLogic::kAnd: result = a & b; break;
-    case PredicateLogic::kOr: result = a | b; break;
-    case PredicateLogic::kXor: result = a ^ b; break;
-    case PredicateLogic::kNot: result = ~a; break;
-    case PredicateLogic::kMove: break;
+    case PredicateLogic::kAnd:
+      result = a & b;
+      break;
+    case PredicateLogic::kOr:
+      result = a | b;
+      break;
+    case PredicateLogic::kXor:
+      result = a ^ b;
+      break;
+    case PredicateLogic::kNot:
+      result = ~a;
+      break;
+    case PredicateLogic::kMove:
+      break;
   }
   uint32_t& d = mask_row(r, op.d);
   d = (d & ~mask) | (result & mask);
@@ -180,7 +189,8 @@ AluFunction shift(const Statement& s, Type type) {
 AluFunction funnel(const Statement& s) {
   using U = uint32_t;
   const bool left = s.has("l"), wrap = s.has("wrap");
-  if (left && wrap) return ternary<U, U, U, U>([](U a, U b, U c) { return funnel_shift<true, true>(a, b, c); });
+  if (left && wrap)
+    return ternary<U, U, U, U>([](U a, U b, U c) { return funnel_shift<true, true>(a, b, c); });
   if (left) return ternary<U, U, U, U>([](U a, U b, U c) { return funnel_shift<true, false>(a, b, c); });
   if (wrap) return ternary<U, U, U, U>([](U a, U b, U c) { return funnel_shift<false, true>(a, b, c); });
   return ternary<U, U, U, U>([](U a, U b, U c) { return funnel_shift<false, false>(a, b, c); });
@@ -199,9 +209,11 @@ AluFunction bit_count(const Statement& s, Type type) {
     });
   }
   if (s.has("shiftamt")) {
-    return for_integer(type, []<class T>(T) { return unary<uint32_t, T>([](T a) { return find_leading(a, true); }); });
+    return for_integer(
+        type, []<class T>(T) { return unary<uint32_t, T>([](T a) { return find_leading(a, true); }); });
   }
-  return for_integer(type, []<class T>(T) { return unary<uint32_t, T>([](T a) { return find_leading(a, false); }); });
+  return for_integer(
+      type, []<class T>(T) { return unary<uint32_t, T>([](T a) { return find_leading(a, false); }); });
 }
 
 template <class T>
@@ -254,7 +266,8 @@ bool decode_bits(const Statement& s, Rows& rows, Kernel&, Op& op) {
     op.a = rows.source(operand(s, 1), type);
   } else if (s.opcode == "bfe") {
     op.run = for_integer(type, []<class T>(T) {
-      return ternary<T, T, uint32_t, uint32_t>([](T a, uint32_t p, uint32_t n) { return extract_field(a, p, n); });
+      return ternary<T, T, uint32_t, uint32_t>(
+          [](T a, uint32_t p, uint32_t n) { return extract_field(a, p, n); });
     });
     op.a = rows.source(operand(s, 1), type);
     op.b = rows.source(operand(s, 2), Type::kU32);
@@ -270,7 +283,8 @@ bool decode_bits(const Statement& s, Rows& rows, Kernel&, Op& op) {
     only_modifiers(s, {"f4e", "b4e", "rc8", "ecl", "ecr", "rc16"});
     const int mode = permute_mode_of(s);
     op.small = static_cast<uint8_t>(std::max(mode, 0));
-    op.run = mode < 0 ? ternary<U, U, U, U>([](U a, U b, U c) { return permute_bytes(a, b, c); }) : run_permute_mode;
+    op.run = mode < 0 ? ternary<U, U, U, U>([](U a, U b, U c) { return permute_bytes(a, b, c); })
+                      : run_permute_mode;
     op.a = rows.source(operand(s, 1), type);
     op.b = rows.source(operand(s, 2), type);
     op.c = rows.source(operand(s, 3), type);

@@ -53,22 +53,32 @@ CompareFunction compare_floats(std::string_view how, In) {
 CompareFunction comparison(const Statement& s, Type type) {
   const std::string_view how = s.modifiers.empty() ? "" : s.modifiers[0];
   switch (type) {
-    case Type::kS16: return compare_numbers<int16_t>(how);
+    case Type::kS16:
+      return compare_numbers<int16_t>(how);
     case Type::kU16:
-    case Type::kB16: return compare_numbers<uint16_t>(how);
-    case Type::kS32: return compare_numbers<int32_t>(how);
+    case Type::kB16:
+      return compare_numbers<uint16_t>(how);
+    case Type::kS32:
+      return compare_numbers<int32_t>(how);
     case Type::kU32:
-    case Type::kB32: return compare_numbers<uint32_t>(how);
-    case Type::kS64: return compare_numbers<int64_t>(how);
+    case Type::kB32:
+      return compare_numbers<uint32_t>(how);
+    case Type::kS64:
+      return compare_numbers<int64_t>(how);
     case Type::kU64:
-    case Type::kB64: return compare_numbers<uint64_t>(how);
+    case Type::kB64:
+      return compare_numbers<uint64_t>(how);
     case Type::kF32:
       if (s.has("ftz")) return compare_floats<float>(how, [](float x) { return flush(x); });
       return compare_floats<float>(how, [](float x) { return x; });
-    case Type::kF64: return compare_floats<double>(how, [](double x) { return x; });
-    case Type::kF16: return compare_floats<uint16_t>(how, [](uint16_t x) { return half_to_float(x); });
-    case Type::kBf16: return compare_floats<uint16_t>(how, [](uint16_t x) { return brain_to_float(x); });
-    default: return nullptr;
+    case Type::kF64:
+      return compare_floats<double>(how, [](double x) { return x; });
+    case Type::kF16:
+      return compare_floats<uint16_t>(how, [](uint16_t x) { return half_to_float(x); });
+    case Type::kBf16:
+      return compare_floats<uint16_t>(how, [](uint16_t x) { return brain_to_float(x); });
+    default:
+      return nullptr;
   }
 }
 
@@ -81,10 +91,14 @@ void set_comparison(const Statement& s, Type type, Kernel& kernel, Op& op) {
 
 uint32_t combined(Logic logic, uint32_t a, uint32_t b) {
   switch (logic) {
-    case Logic::kAnd: return a & b;
-    case Logic::kOr: return a | b;
-    case Logic::kXor: return a ^ b;
-    case Logic::kNone: break;
+    case Logic::kAnd:
+      return a & b;
+    case Logic::kOr:
+      return a | b;
+    case Logic::kXor:
+      return a ^ b;
+    case Logic::kNone:
+      break;
   }
   return a;
 }
@@ -104,7 +118,6 @@ void run_setp(Registers r, const Op& op, uint32_t mask) {
   store(op.d, result);
   store(op.e, ~result);
 }
-
 
 // set.cmp.dtype.stype d, a, b: all ones (or 1.0) where true.
 void run_set(Registers r, const Op& op, uint32_t) {
@@ -139,12 +152,24 @@ void run_testp(Registers r, const Op& op, uint32_t mask) {
     const int kind = std::fpclassify(a[l]);
     bool yes = false;
     switch (static_cast<Test>(op.small)) {
-      case Test::kFinite: yes = kind != FP_INFINITE && kind != FP_NAN; break;
-      case Test::kInfinite: yes = kind == FP_INFINITE; break;
-      case Test::kNumber: yes = kind != FP_NAN; break;
-      case Test::kNotANumber: yes = kind == FP_NAN; break;
-      case Test::kNormal: yes = kind == FP_NORMAL; break;
-      case Test::kSubnormal: yes = kind == FP_SUBNORMAL; break;
+      case Test::kFinite:
+        yes = kind != FP_INFINITE && kind != FP_NAN;
+        break;
+      case Test::kInfinite:
+        yes = kind == FP_INFINITE;
+        break;
+      case Test::kNumber:
+        yes = kind != FP_NAN;
+        break;
+      case Test::kNotANumber:
+        yes = kind == FP_NAN;
+        break;
+      case Test::kNormal:
+        yes = kind == FP_NORMAL;
+        break;
+      case Test::kSubnormal:
+        yes = kind == FP_SUBNORMAL;
+        break;
     }
     result |= (yes ? 1u : 0u) << l;
   }
@@ -178,8 +203,8 @@ void decode_setp(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
 
 bool decode_testp(const Statement& s, Rows& rows, Op& op) {
   constexpr std::pair<std::string_view, Test> kTests[] = {
-      {"finite", Test::kFinite},   {"infinite", Test::kInfinite}, {"number", Test::kNumber},
-      {"notanumber", Test::kNotANumber}, {"normal", Test::kNormal},   {"subnormal", Test::kSubnormal}};
+      {"finite", Test::kFinite},         {"infinite", Test::kInfinite}, {"number", Test::kNumber},
+      {"notanumber", Test::kNotANumber}, {"normal", Test::kNormal},     {"subnormal", Test::kSubnormal}};
   for (const auto& [name, test] : kTests) {
     if (s.has(name)) op.small = static_cast<uint8_t>(test);
   }
@@ -222,8 +247,10 @@ bool decode_compare(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
     op.c = rows.predicate(c);
   } else if (s.opcode == "slct") {
     const bool by_integer = s.type(1) == Type::kS32;
-    if (bytes_of(type) == 4) op.run = by_integer ? select_by_sign<uint32_t, int32_t>() : select_by_sign<uint32_t, float>();
-    if (bytes_of(type) == 8) op.run = by_integer ? select_by_sign<uint64_t, int32_t>() : select_by_sign<uint64_t, float>();
+    if (bytes_of(type) == 4)
+      op.run = by_integer ? select_by_sign<uint32_t, int32_t>() : select_by_sign<uint32_t, float>();
+    if (bytes_of(type) == 8)
+      op.run = by_integer ? select_by_sign<uint64_t, int32_t>() : select_by_sign<uint64_t, float>();
     op.a = rows.source(operand(s, 1), type);
     op.b = rows.source(operand(s, 2), type);
     op.c = rows.source(operand(s, 3), s.type(1));

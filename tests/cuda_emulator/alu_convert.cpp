@@ -14,7 +14,8 @@ namespace kiln::emulator {
 namespace {
 
 bool is_float(Type type) {
-  return type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64 || type == Type::kTf32;
+  return type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64 ||
+         type == Type::kTf32;
 }
 
 uint64_t read_element(Registers r, uint32_t offset, int width, int lane) {
@@ -41,7 +42,7 @@ AluFunction resize_from(Type source) {
 }
 
 AluFunction resize(int to_bytes, Type from) {
-  return to_bytes == 2 ? resize_from<uint16_t>(from)
+  return to_bytes == 2   ? resize_from<uint16_t>(from)
          : to_bytes == 4 ? resize_from<uint32_t>(from)
                          : resize_from<uint64_t>(from);
 }
@@ -62,15 +63,22 @@ uint64_t convert_integer(uint64_t bits, const Conversion& how) {
 
 // ---- with floating point: through fp64, which holds every number but 64-bit integers exactly ----
 
-double flushed(double x) { return std::fabs(x) < 0x1p-126 ? std::copysign(0.0, x) : x; }
+double flushed(double x) {
+  return std::fabs(x) < 0x1p-126 ? std::copysign(0.0, x) : x;
+}
 
 double read_number(uint64_t bits, Type type) {
   switch (type) {
-    case Type::kF16: return static_cast<double>(half_to_float(static_cast<uint16_t>(bits)));
-    case Type::kBf16: return static_cast<double>(brain_to_float(static_cast<uint16_t>(bits)));
-    case Type::kF32: return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(bits)));
-    case Type::kF64: return std::bit_cast<double>(bits);
-    default: break;
+    case Type::kF16:
+      return static_cast<double>(half_to_float(static_cast<uint16_t>(bits)));
+    case Type::kBf16:
+      return static_cast<double>(brain_to_float(static_cast<uint16_t>(bits)));
+    case Type::kF32:
+      return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+    case Type::kF64:
+      return std::bit_cast<double>(bits);
+    default:
+      break;
   }
   const uint64_t value = extended(bits, 8 * bytes_of(type), is_signed(type));
   return is_signed(type) ? static_cast<double>(static_cast<int64_t>(value)) : static_cast<double>(value);
@@ -78,10 +86,14 @@ double read_number(uint64_t bits, Type type) {
 
 double integral_part(double x, Rounding how) {
   switch (how) {
-    case Rounding::kZero: return std::trunc(x);
-    case Rounding::kDown: return std::floor(x);
-    case Rounding::kUp: return std::ceil(x);
-    default: return std::nearbyint(x);
+    case Rounding::kZero:
+      return std::trunc(x);
+    case Rounding::kDown:
+      return std::floor(x);
+    case Rounding::kUp:
+      return std::ceil(x);
+    default:
+      return std::nearbyint(x);
   }
 }
 
@@ -121,14 +133,20 @@ uint64_t convert_number(uint64_t bits, const Conversion& how) {
   if (how.saturates) x = x > 0 ? (x < 1 ? x : 1.0) : 0.0;
   if (how.relu) x = x > 0 || x != x ? x : 0.0;
   switch (how.to) {
-    case Type::kF64: return std::bit_cast<uint64_t>(x);
-    case Type::kF16: return to_small(x, kHalf, how.rounding);
-    case Type::kBf16: return to_small(x, kBrain, how.rounding);
-    case Type::kTf32: return to_tf32(x);
-    default: break;
+    case Type::kF64:
+      return std::bit_cast<uint64_t>(x);
+    case Type::kF16:
+      return to_small(x, kHalf, how.rounding);
+    case Type::kBf16:
+      return to_small(x, kBrain, how.rounding);
+    case Type::kTf32:
+      return to_tf32(x);
+    default:
+      break;
   }
   const float result = to_float(x, how.to_integral ? Rounding::kNearest : how.rounding);
-  return std::bit_cast<uint32_t>(how.flushes ? static_cast<float>(flushed(static_cast<double>(result))) : result);
+  return std::bit_cast<uint32_t>(how.flushes ? static_cast<float>(flushed(static_cast<double>(result)))
+                                             : result);
 }
 
 void run_conversion(Registers r, const Op& op, uint32_t) {
@@ -197,14 +215,17 @@ Conversion conversion_of(const Statement& s, Type to, Type from) {
   how.to = to;
   how.from = from;
   how.rounding = s.has("rna") ? Rounding::kAway : rounding_of(s).value_or(Rounding::kNearest);
-  constexpr std::pair<std::string_view, Rounding> kIntegral[] = {
-      {"rni", Rounding::kNearest}, {"rzi", Rounding::kZero}, {"rmi", Rounding::kDown}, {"rpi", Rounding::kUp}};
+  constexpr std::pair<std::string_view, Rounding> kIntegral[] = {{"rni", Rounding::kNearest},
+                                                                 {"rzi", Rounding::kZero},
+                                                                 {"rmi", Rounding::kDown},
+                                                                 {"rpi", Rounding::kUp}};
   for (const auto& [name, rounding] : kIntegral) {
     if (!s.has(name)) continue;
     how.to_integral = true;
     how.rounding = rounding;
   }
-  if (is_float(from) && !is_float(to) && !how.to_integral) throw UnsupportedInstruction("without an integer rounding");
+  if (is_float(from) && !is_float(to) && !how.to_integral)
+    throw UnsupportedInstruction("without an integer rounding");
   how.saturates = s.has("sat");
   how.flushes = s.has("ftz");
   how.relu = s.has("relu");

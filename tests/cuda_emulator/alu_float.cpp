@@ -10,11 +10,17 @@ namespace kiln::emulator {
 namespace {
 
 // Every fp32 operation returns this NaN; fp64 ones keep what the processor gives.
-float one_nan(float x) { return x == x ? x : std::bit_cast<float>(0x7fffffffu); }
-double one_nan(double x) { return x; }
+float one_nan(float x) {
+  return x == x ? x : std::bit_cast<float>(0x7fffffffu);
+}
+double one_nan(double x) {
+  return x;
+}
 
 // .sat: to [0, 1], NaN to +0.
-float saturate(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
+float saturate(float x) {
+  return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f;
+}
 
 struct Plain {
   static float in(float x) { return x; }
@@ -47,12 +53,12 @@ AluFunction arithmetic32(const Statement& s) {
   }
   if (s.opcode == "sub") {
     return with_modes(s, []<class M>(M) {
-      return binary<float, float, float>([](float a, float b) { return M::out(M::in(a) - M::in(b)); });
+      return binary<float, float, float>([](float a, float b) { return M::out(M::in(a)-M::in(b)); });
     });
   }
   if (s.opcode == "mul") {
     return with_modes(s, []<class M>(M) {
-      return binary<float, float, float>([](float a, float b) { return M::out(M::in(a) * M::in(b)); });
+      return binary<float, float, float>([](float a, float b) { return M::out(M::in(a)*M::in(b)); });
     });
   }
   return with_modes(s, []<class M>(M) {  // fma, mad
@@ -120,7 +126,8 @@ float approximate_quotient(float a, float b) {
 AluFunction division32(const Statement& s) {
   using F = float;
   if (s.has("approx")) {
-    if (s.has("ftz")) return binary<F, F, F>([](F a, F b) { return flush(approximate_quotient(flush(a), flush(b))); });
+    if (s.has("ftz"))
+      return binary<F, F, F>([](F a, F b) { return flush(approximate_quotient(flush(a), flush(b))); });
     return binary<F, F, F>([](F a, F b) { return approximate_quotient(a, b); });
   }
   if (s.has("ftz")) return binary<F, F, F>([](F a, F b) { return one_nan(flush(flush(a) / flush(b))); });
@@ -139,9 +146,8 @@ AluFunction function32(const Statement& s) {
   if (s.opcode == "sqrt") return one_operand32(s, [](float a) { return __builtin_sqrtf(a); });
   if (!s.has("approx")) return nullptr;
   if (s.opcode == "rsqrt") {
-    return one_operand32(s, [](float a) {
-      return static_cast<float>(1.0 / __builtin_sqrt(static_cast<double>(a)));
-    });
+    return one_operand32(
+        s, [](float a) { return static_cast<float>(1.0 / __builtin_sqrt(static_cast<double>(a))); });
   }
   if (s.opcode == "ex2") return one_operand32(s, [](float a) { return std::exp2(a); });
   if (s.opcode == "lg2") return one_operand32(s, [](float a) { return std::log2(a); });
@@ -199,14 +205,16 @@ bool decode_float(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   } else if (s.opcode == "min" || s.opcode == "max") {
     only_modifiers(s, {"ftz", "NaN"});
     sources = 2;
-    op.run = single                ? extreme32(s)
-             : s.opcode == "min" ? binary<double, double, double>([](double a, double b) { return least(a, b); })
-                                 : binary<double, double, double>([](double a, double b) { return greatest(a, b); });
+    op.run = single ? extreme32(s)
+             : s.opcode == "min"
+                 ? binary<double, double, double>([](double a, double b) { return least(a, b); })
+                 : binary<double, double, double>([](double a, double b) { return greatest(a, b); });
   } else if (s.opcode == "div") {
     only_modifiers(s, {"rn", "rz", "rm", "rp", "ftz", "approx", "full"});
     sources = 2;
-    run_rounded(kernel, op,
-                single ? division32(s) : binary<double, double, double>([](double a, double b) { return a / b; }),
+    run_rounded(kernel, op, single ? division32(s) : binary<double, double, double>([](double a, double b) {
+                  return a / b;
+                }),
                 rounding);
   } else if (is_one_of(s.opcode, {"rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh"})) {
     only_modifiers(s, {"rn", "rz", "rm", "rp", "ftz", "approx"});
@@ -221,8 +229,9 @@ bool decode_float(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   } else if (s.opcode == "copysign") {  // the sign of the first, the size of the second
     only_modifiers(s, {});
     sources = 2;
-    op.run = single ? binary<float, float, float>([](float a, float b) { return __builtin_copysignf(b, a); })
-                    : binary<double, double, double>([](double a, double b) { return __builtin_copysign(b, a); });
+    op.run =
+        single ? binary<float, float, float>([](float a, float b) { return __builtin_copysignf(b, a); })
+               : binary<double, double, double>([](double a, double b) { return __builtin_copysign(b, a); });
   } else {
     return false;
   }

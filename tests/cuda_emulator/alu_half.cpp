@@ -26,7 +26,9 @@ struct Brain {
 
 constexpr uint16_t kSmallNan = 0x7fff;
 
-bool is_nan(float x) { return x != x; }
+bool is_nan(float x) {
+  return x != x;
+}
 
 struct Add {
   template <class T>
@@ -37,13 +39,13 @@ struct Add {
 struct Subtract {
   template <class T>
   static uint16_t run(uint16_t a, uint16_t b, uint16_t) {
-    return T::out(static_cast<double>(T::in(a) - T::in(b)));
+    return T::out(static_cast<double>(T::in(a)-T::in(b)));
   }
 };
 struct Multiply {
   template <class T>
   static uint16_t run(uint16_t a, uint16_t b, uint16_t) {
-    return T::out(static_cast<double>(T::in(a) * T::in(b)));
+    return T::out(static_cast<double>(T::in(a)*T::in(b)));
   }
 };
 struct FusedMultiplyAdd {
@@ -129,9 +131,9 @@ void run_small(Registers r, const Op& op, uint32_t) {
   for (int l = 0; l < kLanes; ++l) {
     E result = 0;
     for (uint32_t shift = 0; shift < 8 * sizeof(E); shift += 16) {
-      const uint16_t part = F::template run<T>(static_cast<uint16_t>(a[l] >> shift),
-                                               static_cast<uint16_t>(b[l] >> shift),
-                                               static_cast<uint16_t>(c[l] >> shift));
+      const uint16_t part =
+          F::template run<T>(static_cast<uint16_t>(a[l] >> shift), static_cast<uint16_t>(b[l] >> shift),
+                             static_cast<uint16_t>(c[l] >> shift));
       result = static_cast<E>(result | static_cast<E>(static_cast<uint32_t>(part) << shift));
     }
     d[l] = result;
@@ -141,10 +143,14 @@ void run_small(Registers r, const Op& op, uint32_t) {
 template <class F>
 AluFunction of_type(Type type) {
   switch (type) {
-    case Type::kF16: return run_small<F, Half, uint16_t>;
-    case Type::kBf16: return run_small<F, Brain, uint16_t>;
-    case Type::kF16x2: return run_small<F, Half, uint32_t>;
-    default: return run_small<F, Brain, uint32_t>;
+    case Type::kF16:
+      return run_small<F, Half, uint16_t>;
+    case Type::kBf16:
+      return run_small<F, Brain, uint16_t>;
+    case Type::kF16x2:
+      return run_small<F, Half, uint32_t>;
+    default:
+      return run_small<F, Brain, uint32_t>;
   }
 }
 
@@ -152,13 +158,16 @@ AluFunction of_type(Type type) {
 
 bool decode_half(const Statement& s, Rows& rows, Kernel&, Op& op) {
   const Type type = s.type();
-  if (type != Type::kF16 && type != Type::kBf16 && type != Type::kF16x2 && type != Type::kBf16x2) return false;
+  if (type != Type::kF16 && type != Type::kBf16 && type != Type::kF16x2 && type != Type::kBf16x2)
+    return false;
   op.kind = OpKind::kRow;
   op.width = static_cast<uint8_t>(bytes_of(type));
   size_t sources = 2;
   if (s.opcode == "add" || s.opcode == "sub" || s.opcode == "mul") {
     only_modifiers(s, {"rn"});
-    op.run = s.opcode == "add" ? of_type<Add>(type) : s.opcode == "sub" ? of_type<Subtract>(type) : of_type<Multiply>(type);
+    op.run = s.opcode == "add"   ? of_type<Add>(type)
+             : s.opcode == "sub" ? of_type<Subtract>(type)
+                                 : of_type<Multiply>(type);
   } else if (s.opcode == "fma") {
     only_modifiers(s, {"rn", "relu"});
     sources = 3;

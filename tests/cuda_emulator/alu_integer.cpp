@@ -52,18 +52,20 @@ T magnitude(T a) {
 }
 
 int32_t saturated_sum(int32_t a, int64_t b) {
-  return static_cast<int32_t>(std::clamp<int64_t>(a + b, std::numeric_limits<int32_t>::min(),
-                                                  std::numeric_limits<int32_t>::max()));
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(a + b, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
 }
 
 AluFunction two_operands(const Statement& s, Type type) {
   if (s.opcode == "add" && s.has("sat")) {
-    return type == Type::kS32 ? binary<int32_t, int32_t, int32_t>([](int32_t a, int32_t b) { return saturated_sum(a, b); })
-                              : nullptr;
+    return type == Type::kS32
+               ? binary<int32_t, int32_t, int32_t>([](int32_t a, int32_t b) { return saturated_sum(a, b); })
+               : nullptr;
   }
   if (s.opcode == "sub" && s.has("sat")) {
-    return type == Type::kS32 ? binary<int32_t, int32_t, int32_t>(
-                                    [](int32_t a, int32_t b) { return saturated_sum(a, -static_cast<int64_t>(b)); })
+    return type == Type::kS32 ? binary<int32_t, int32_t, int32_t>([](int32_t a, int32_t b) {
+      return saturated_sum(a, -static_cast<int64_t>(b));
+    })
                               : nullptr;
   }
   if (s.opcode == "add") {
@@ -82,42 +84,40 @@ AluFunction two_operands(const Statement& s, Type type) {
     });
   }
   if (s.opcode == "mul" && s.has("hi")) {
-    return for_integer(type, []<class T>(T) {
-      return binary<T, T, T>([](T a, T b) { return high_half(a, b); });
-    });
+    return for_integer(type,
+                       []<class T>(T) { return binary<T, T, T>([](T a, T b) { return high_half(a, b); }); });
   }
   if (s.opcode == "min") {
-    return for_integer(type, []<class T>(T) {
-      return binary<T, T, T>([](T a, T b) { return a < b ? a : b; });
-    });
+    return for_integer(type,
+                       []<class T>(T) { return binary<T, T, T>([](T a, T b) { return a < b ? a : b; }); });
   }
   if (s.opcode == "max") {
-    return for_integer(type, []<class T>(T) {
-      return binary<T, T, T>([](T a, T b) { return a > b ? a : b; });
-    });
+    return for_integer(type,
+                       []<class T>(T) { return binary<T, T, T>([](T a, T b) { return a > b ? a : b; }); });
   }
   if (s.opcode == "div") {
-    return for_integer(type, []<class T>(T) {
-      return binary<T, T, T>([](T a, T b) { return quotient(a, b); });
-    });
+    return for_integer(type,
+                       []<class T>(T) { return binary<T, T, T>([](T a, T b) { return quotient(a, b); }); });
   }
   if (s.opcode == "rem") {
-    return for_integer(type, []<class T>(T) {
-      return binary<T, T, T>([](T a, T b) { return remainder_of(a, b); });
-    });
+    return for_integer(
+        type, []<class T>(T) { return binary<T, T, T>([](T a, T b) { return remainder_of(a, b); }); });
   }
   return nullptr;
 }
 
 AluFunction wide_product(Type type) {
   switch (type) {
-    case Type::kS16: return binary<int32_t, int16_t, int16_t>([](int16_t a, int16_t b) { return int32_t{a} * b; });
+    case Type::kS16:
+      return binary<int32_t, int16_t, int16_t>([](int16_t a, int16_t b) { return int32_t{a} * b; });
     case Type::kU16:
       return binary<uint32_t, uint16_t, uint16_t>([](uint16_t a, uint16_t b) { return uint32_t{a} * b; });
-    case Type::kS32: return binary<int64_t, int32_t, int32_t>([](int32_t a, int32_t b) { return int64_t{a} * b; });
+    case Type::kS32:
+      return binary<int64_t, int32_t, int32_t>([](int32_t a, int32_t b) { return int64_t{a} * b; });
     case Type::kU32:
       return binary<uint64_t, uint32_t, uint32_t>([](uint32_t a, uint32_t b) { return uint64_t{a} * b; });
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -135,7 +135,8 @@ AluFunction wide_multiply_add(Type type) {
     case Type::kU32:
       return ternary<uint64_t, uint32_t, uint32_t, uint64_t>(
           [](uint32_t a, uint32_t b, uint64_t c) { return uint64_t{a} * b + c; });
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -168,14 +169,16 @@ AluFunction one_operand(const Statement& s, Type type) {
   return nullptr;
 }
 
-Type doubled(Type type) { return bytes_of(type) == 2 ? Type::kB32 : Type::kB64; }
+Type doubled(Type type) {
+  return bytes_of(type) == 2 ? Type::kB32 : Type::kB64;
+}
 
 }  // namespace
 
 bool decode_integer(const Statement& s, Rows& rows, Kernel&, Op& op) {
   const Type type = s.type();
-  const bool is_integer = type == Type::kS16 || type == Type::kU16 || type == Type::kS32 || type == Type::kU32 ||
-                          type == Type::kS64 || type == Type::kU64;
+  const bool is_integer = type == Type::kS16 || type == Type::kU16 || type == Type::kS32 ||
+                          type == Type::kU32 || type == Type::kS64 || type == Type::kU64;
   if (!is_integer) return false;
   op.kind = OpKind::kRow;
   if (s.opcode == "add" || s.opcode == "sub" || s.opcode == "min" || s.opcode == "max" || s.opcode == "div" ||

@@ -50,8 +50,9 @@ void decode_vector_move(const Statement& s, Rows& rows, Kernel& kernel, Op& op) 
   Detail& detail = kernel.details.emplace_back();
   for (const Operand& each : vector.parts) {
     const bool nothing = each.kind == Operand::Kind::kNothing;
-    detail.rows.push_back(nothing ? kNoRow
-                                  : unpacks ? rows.destination(each, part_type) : rows.source(each, part_type));
+    detail.rows.push_back(nothing   ? kNoRow
+                          : unpacks ? rows.destination(each, part_type)
+                                    : rows.source(each, part_type));
   }
   op.detail = &detail;
   op.kind = unpacks ? OpKind::kMasked : OpKind::kRow;
@@ -66,10 +67,14 @@ void decode_vector_move(const Statement& s, Rows& rows, Kernel& kernel, Op& op) 
 
 AluFunction copy(int width) {
   switch (width) {
-    case 2: return unary<uint16_t, uint16_t>([](uint16_t a) { return a; });
-    case 4: return unary<uint32_t, uint32_t>([](uint32_t a) { return a; });
-    case 8: return unary<uint64_t, uint64_t>([](uint64_t a) { return a; });
-    default: return nullptr;
+    case 2:
+      return unary<uint16_t, uint16_t>([](uint16_t a) { return a; });
+    case 4:
+      return unary<uint32_t, uint32_t>([](uint32_t a) { return a; });
+    case 8:
+      return unary<uint64_t, uint64_t>([](uint64_t a) { return a; });
+    default:
+      return nullptr;
   }
 }
 

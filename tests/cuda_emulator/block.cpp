@@ -27,10 +27,18 @@ void fill_row(Registers registers, uint32_t offset, uint64_t bits) {
 
 void write_constant(Registers registers, const ConstantRow& constant) {
   switch (constant.width) {
-    case 0: mask_row(registers, constant.row) = static_cast<uint32_t>(constant.bits); break;
-    case 2: fill_row<uint16_t>(registers, constant.row, constant.bits); break;
-    case 4: fill_row<uint32_t>(registers, constant.row, constant.bits); break;
-    default: fill_row<uint64_t>(registers, constant.row, constant.bits); break;
+    case 0:
+      mask_row(registers, constant.row) = static_cast<uint32_t>(constant.bits);
+      break;
+    case 2:
+      fill_row<uint16_t>(registers, constant.row, constant.bits);
+      break;
+    case 4:
+      fill_row<uint32_t>(registers, constant.row, constant.bits);
+      break;
+    default:
+      fill_row<uint64_t>(registers, constant.row, constant.bits);
+      break;
   }
 }
 
@@ -49,9 +57,11 @@ void Block::begin_launch(const Launch& launch) {
   warp_count_ = static_cast<int>((threads_ + kLanes - 1) / kLanes);
   block_segments_.clear();
   const size_t bytes = align_up(program.register_bytes, 64u);
-  register_file_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes * static_cast<size_t>(warp_count_))));
+  register_file_.reset(
+      static_cast<std::byte*>(std::aligned_alloc(64, bytes * static_cast<size_t>(warp_count_))));
   std::memset(register_file_.get(), 0xcd, bytes * static_cast<size_t>(warp_count_));
-  for (int w = 0; w < warp_count_; ++w) warps_[w].set_registers(register_file_.get() + bytes * static_cast<size_t>(w));
+  for (int w = 0; w < warp_count_; ++w)
+    warps_[w].set_registers(register_file_.get() + bytes * static_cast<size_t>(w));
   write_rows();
 
   std::vector<SharedVariable> variables = program.shared;
@@ -60,7 +70,8 @@ void Block::begin_launch(const Launch& launch) {
   shared_.resize(shared_bytes_);
   shared_owner_.assign(shared_bytes_, 0);
   for (size_t v = 0; v < variables.size(); ++v) {
-    std::memset(shared_owner_.data() + variables[v].offset, static_cast<int>(v % 255 + 1), variables[v].bytes);
+    std::memset(shared_owner_.data() + variables[v].offset, static_cast<int>(v % 255 + 1),
+                variables[v].bytes);
   }
   shared_shadow_ = std::make_unique<Shadow>(shared_bytes_);
 }
@@ -77,28 +88,67 @@ void Block::write_rows() {
       for (uint32_t l = 0; l < kLanes; ++l) {
         const uint32_t thread = static_cast<uint32_t>(w * kLanes) + l, bit = 1u << l;
         switch (special.which) {
-          case Special::kTidX: values[l] = thread % size.x; break;
-          case Special::kTidY: values[l] = thread / size.x % size.y; break;
-          case Special::kTidZ: values[l] = thread / (size.x * size.y); break;
-          case Special::kNtidX: values[l] = size.x; break;
-          case Special::kNtidY: values[l] = size.y; break;
-          case Special::kNtidZ: values[l] = size.z; break;
-          case Special::kNctaidX: values[l] = grid.x; break;
-          case Special::kNctaidY: values[l] = grid.y; break;
-          case Special::kNctaidZ: values[l] = grid.z; break;
-          case Special::kLaneId: values[l] = l; break;
-          case Special::kWarpId: values[l] = static_cast<uint32_t>(w); break;
-          case Special::kNwarpId: values[l] = static_cast<uint32_t>(warp_count_); break;
-          case Special::kMaskEq: values[l] = bit; break;
-          case Special::kMaskLt: values[l] = bit - 1; break;
-          case Special::kMaskLe: values[l] = bit | (bit - 1); break;
-          case Special::kMaskGt: values[l] = ~(bit | (bit - 1)); break;
-          case Special::kMaskGe: values[l] = ~(bit - 1); break;
-          case Special::kDynamicShared: values[l] = launch_->dynamic_shared; break;
-          case Special::kTotalShared: values[l] = launch_->dynamic_shared + program.static_shared_bytes; break;
+          case Special::kTidX:
+            values[l] = thread % size.x;
+            break;
+          case Special::kTidY:
+            values[l] = thread / size.x % size.y;
+            break;
+          case Special::kTidZ:
+            values[l] = thread / (size.x * size.y);
+            break;
+          case Special::kNtidX:
+            values[l] = size.x;
+            break;
+          case Special::kNtidY:
+            values[l] = size.y;
+            break;
+          case Special::kNtidZ:
+            values[l] = size.z;
+            break;
+          case Special::kNctaidX:
+            values[l] = grid.x;
+            break;
+          case Special::kNctaidY:
+            values[l] = grid.y;
+            break;
+          case Special::kNctaidZ:
+            values[l] = grid.z;
+            break;
+          case Special::kLaneId:
+            values[l] = l;
+            break;
+          case Special::kWarpId:
+            values[l] = static_cast<uint32_t>(w);
+            break;
+          case Special::kNwarpId:
+            values[l] = static_cast<uint32_t>(warp_count_);
+            break;
+          case Special::kMaskEq:
+            values[l] = bit;
+            break;
+          case Special::kMaskLt:
+            values[l] = bit - 1;
+            break;
+          case Special::kMaskLe:
+            values[l] = bit | (bit - 1);
+            break;
+          case Special::kMaskGt:
+            values[l] = ~(bit | (bit - 1));
+            break;
+          case Special::kMaskGe:
+            values[l] = ~(bit - 1);
+            break;
+          case Special::kDynamicShared:
+            values[l] = launch_->dynamic_shared;
+            break;
+          case Special::kTotalShared:
+            values[l] = launch_->dynamic_shared + program.static_shared_bytes;
+            break;
           case Special::kCtaidX:
           case Special::kCtaidY:
-          case Special::kCtaidZ: break;
+          case Special::kCtaidZ:
+            break;
         }
       }
     }
@@ -110,7 +160,8 @@ void Block::run(uint64_t number) {
   index_ = {static_cast<uint32_t>(number % grid.x), static_cast<uint32_t>(number / grid.x % grid.y),
             static_cast<uint32_t>(number / (uint64_t{grid.x} * grid.y))};
   std::fill(shared_.begin(), shared_.end(), std::byte{0xff});
-  local_.assign(static_cast<size_t>(kernel().local_bytes) * kLanes * static_cast<size_t>(warp_count_), std::byte{0xff});
+  local_.assign(static_cast<size_t>(kernel().local_bytes) * kLanes * static_cast<size_t>(warp_count_),
+                std::byte{0xff});
   barriers_.fill({});
   for (int w = 0; w < warp_count_; ++w) {
     for (const SpecialRow& special : kernel().specials) {
@@ -148,10 +199,11 @@ void Block::arrive(Warp& warp, uint32_t number, uint32_t expected, bool is_all, 
     barrier.is_all = is_all;
     barrier.pc = warp.pc();
   } else if (barrier.expected != expected) {
-    warp.fail(0, fmt::format("barrier {} is for {} threads here, for {} at {}", number, expected, barrier.expected,
-                             kernel().where(barrier.pc)));
+    warp.fail(0, fmt::format("barrier {} is for {} threads here, for {} at {}", number, expected,
+                             barrier.expected, kernel().where(barrier.pc)));
   } else if (is_all && barrier.is_all && barrier.pc != warp.pc()) {
-    warp.fail(0, fmt::format("divergent barrier: other warps of the block wait at {}", kernel().where(barrier.pc)));
+    warp.fail(
+        0, fmt::format("divergent barrier: other warps of the block wait at {}", kernel().where(barrier.pc)));
   }
   barrier.arrived += kLanes;
   barrier.ones += static_cast<uint32_t>(std::popcount(warp.barrier_predicate_));
@@ -178,22 +230,27 @@ void Block::complete(Barrier& barrier) {
 }
 
 void Block::report_deadlock() {
-  std::string text = "a barrier or a collective that can never complete (divergent barrier, or early exit before it):";
+  std::string text =
+      "a barrier or a collective that can never complete (divergent barrier, or early exit before it):";
   for (int w = 0; w < warp_count_; ++w) text += warps_[w].describe_waiting();
   throw Finding(fmt::format("{}\n  kernel {}, block {}", text, kernel().shown_name, name()));
 }
 
 std::byte* Block::local(int warp, int lane) {
-  return local_.data() + static_cast<size_t>(kernel().local_bytes) * static_cast<size_t>(warp * kLanes + lane);
+  return local_.data() +
+         static_cast<size_t>(kernel().local_bytes) * static_cast<size_t>(warp * kLanes + lane);
 }
 
-std::string Block::name() const { return fmt::format("({},{},{})", index_.x, index_.y, index_.z); }
+std::string Block::name() const {
+  return fmt::format("({},{},{})", index_.x, index_.y, index_.z);
+}
 
 std::string Block::describe(Record r) const {
   const uint32_t segment = record::segment(r);
   if (segment < launch_->first_segment) {
-    return fmt::format("{}, which no event or synchronisation orders before this kernel",
-                       launch_->earlier == nullptr ? "an earlier operation" : launch_->earlier->name(segment));
+    return fmt::format(
+        "{}, which no event or synchronisation orders before this kernel",
+        launch_->earlier == nullptr ? "an earlier operation" : launch_->earlier->name(segment));
   }
   const auto after = std::upper_bound(block_segments_.begin(), block_segments_.end(), segment);
   const uint64_t number = static_cast<uint64_t>(after - block_segments_.begin()) - 1;

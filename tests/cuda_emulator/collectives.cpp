@@ -30,10 +30,14 @@ std::pair<int, bool> shuffle_source(Shuffle mode, int lane, uint32_t b, uint32_t
   const int clamp = static_cast<int>(c & 31);
   const int last = (lane & segment) | (clamp & ~segment), first = lane & segment;
   switch (mode) {
-    case Shuffle::kUp: return {lane - distance, lane - distance >= last};
-    case Shuffle::kDown: return {lane + distance, lane + distance <= last};
-    case Shuffle::kButterfly: return {lane ^ distance, (lane ^ distance) <= last};
-    case Shuffle::kIndex: break;
+    case Shuffle::kUp:
+      return {lane - distance, lane - distance >= last};
+    case Shuffle::kDown:
+      return {lane + distance, lane + distance <= last};
+    case Shuffle::kButterfly:
+      return {lane ^ distance, (lane ^ distance) <= last};
+    case Shuffle::kIndex:
+      break;
   }
   const int source = first | (distance & ~segment);
   return {source, source <= last};
@@ -52,7 +56,8 @@ void run_shuffle(Warp& warp, const Op& op, uint32_t lanes) {
     if ((lanes >> l & 1) == 0) continue;
     const auto [source, inside] = shuffle_source(static_cast<Shuffle>(op.small), l, distance[l], clamp[l]);
     if (inside && (lanes >> source & 1) == 0) {
-      warp.fail(l, fmt::format("a shuffle reads lane {}, which takes no part (lanes {:#010x} do)", source, lanes));
+      warp.fail(
+          l, fmt::format("a shuffle reads lane {}, which takes no part (lanes {:#010x} do)", source, lanes));
     }
     results[l] = values[inside ? source : l];
     inside_lanes |= (inside ? 1u : 0u) << l;
@@ -75,9 +80,12 @@ void run_vote(Warp& warp, const Op& op, uint32_t lanes) {
         if (lanes >> l & 1) row<uint32_t>(r, op.d)[l] = votes;
       }
       return;
-    case Vote::kAny: return set_predicate(r, op.d, lanes, all(votes != 0));
-    case Vote::kAll: return set_predicate(r, op.d, lanes, all(votes == lanes));
-    case Vote::kUniform: return set_predicate(r, op.d, lanes, all(votes == lanes || votes == 0));
+    case Vote::kAny:
+      return set_predicate(r, op.d, lanes, all(votes != 0));
+    case Vote::kAll:
+      return set_predicate(r, op.d, lanes, all(votes == lanes));
+    case Vote::kUniform:
+      return set_predicate(r, op.d, lanes, all(votes == lanes || votes == 0));
   }
 }
 
@@ -113,11 +121,21 @@ void run_reduction(Warp& warp, const Op& op, uint32_t lanes) {
       case Reduction::kAdd:
         result = static_cast<T>(static_cast<uint32_t>(result) + static_cast<uint32_t>(a[l]));
         break;
-      case Reduction::kMin: result = std::min(result, a[l]); break;
-      case Reduction::kMax: result = std::max(result, a[l]); break;
-      case Reduction::kAnd: result &= a[l]; break;
-      case Reduction::kOr: result |= a[l]; break;
-      case Reduction::kXor: result ^= a[l]; break;
+      case Reduction::kMin:
+        result = std::min(result, a[l]);
+        break;
+      case Reduction::kMax:
+        result = std::max(result, a[l]);
+        break;
+      case Reduction::kAnd:
+        result &= a[l];
+        break;
+      case Reduction::kOr:
+        result |= a[l];
+        break;
+      case Reduction::kXor:
+        result ^= a[l];
+        break;
     }
   }
   for (int l = 0; l < kLanes; ++l) {

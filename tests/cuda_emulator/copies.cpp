@@ -23,16 +23,21 @@ std::map<uint64_t, Pinned>& pinned() {
   return *all;
 }
 
-uint64_t address_of(const void* pointer) { return reinterpret_cast<uint64_t>(pointer); }
+uint64_t address_of(const void* pointer) {
+  return reinterpret_cast<uint64_t>(pointer);
+}
 
-bool is_device(const void* pointer) { return DeviceMemory::instance().is_device(address_of(pointer)); }
+bool is_device(const void* pointer) {
+  return DeviceMemory::instance().is_device(address_of(pointer));
+}
 
 // The allocation that holds all of the bytes; a finding if none does.
 Allocation& allocation_of(const void* pointer, size_t bytes, const std::string& what) {
   DeviceMemory& memory = DeviceMemory::instance();
   Allocation* found = memory.near(address_of(pointer));
   if (found == nullptr || found->freed || !found->holds(address_of(pointer), bytes)) {
-    throw Finding(fmt::format("out of bounds: {} of {} bytes at {}", what, bytes, memory.describe(address_of(pointer))));
+    throw Finding(fmt::format("out of bounds: {} of {} bytes at {}", what, bytes,
+                              memory.describe(address_of(pointer))));
   }
   return *found;
 }
@@ -46,8 +51,9 @@ void check_order(const History& history, uint32_t ordered_end, Shadow& shadow, s
   const Record end = Record{ordered_end} << record::kSegmentShift;
   const auto check = [&](Record r, const char* other) {
     if (r < end || history.is_ordered(record::segment(r))) return;
-    throw Finding(fmt::format("{} is ordered by no event or synchronisation after {}, which {} the same memory", what,
-                              history.name(record::segment(r)), other));
+    throw Finding(
+        fmt::format("{} is ordered by no event or synchronisation after {}, which {} the same memory", what,
+                    history.name(record::segment(r)), other));
   };
   for (size_t cell = first; cell < last; ++cell) {
     check(shadow.writers()[cell], "writes");
@@ -86,7 +92,8 @@ void run_copy(const Operation& operation, void* to, const void* from, size_t byt
   if (source_allocation == nullptr) {
     target.shadow->fill(offset, bytes, me);
   } else {
-    target.shadow->copy(offset, *source_allocation->shadow, address_of(from) - source_allocation->address, bytes, me);
+    target.shadow->copy(offset, *source_allocation->shadow, address_of(from) - source_allocation->address,
+                        bytes, me);
   }
 }
 
@@ -100,7 +107,8 @@ void require_kind(const void* pointer, bool device, const char* which, const std
 void add_copy(Stream* stream, void* to, const void* from, size_t bytes, CopyKind kind, bool returns_early) {
   if (bytes == 0) return;
   constexpr const char* kNames[] = {"host to host", "host to device", "device to host", "device to device"};
-  if (kind == CopyKind::kAny) kind = static_cast<CopyKind>((is_device(to) ? 1 : 0) + (is_device(from) ? 2 : 0));
+  if (kind == CopyKind::kAny)
+    kind = static_cast<CopyKind>((is_device(to) ? 1 : 0) + (is_device(from) ? 2 : 0));
   const bool to_device = kind == CopyKind::kHostToDevice || kind == CopyKind::kDeviceToDevice;
   const bool from_device = kind == CopyKind::kDeviceToHost || kind == CopyKind::kDeviceToDevice;
   const std::string what = fmt::format("a copy {}", kNames[static_cast<int>(kind)]);
@@ -152,7 +160,9 @@ bool release_pinned(void* memory) {
   return true;
 }
 
-void register_pinned(void* memory, size_t bytes) { pinned()[address_of(memory)] = {bytes, false}; }
+void register_pinned(void* memory, size_t bytes) {
+  pinned()[address_of(memory)] = {bytes, false};
+}
 
 bool unregister_pinned(void* memory) {
   const auto found = pinned().find(address_of(memory));

@@ -7,7 +7,13 @@
 
 namespace kiln::emulator {
 
-enum class CopyKind : int { kHostToHost = 0, kHostToDevice = 1, kDeviceToHost = 2, kDeviceToDevice = 3, kAny = 4 };
+enum class CopyKind : int {
+  kHostToHost = 0,
+  kHostToDevice = 1,
+  kDeviceToHost = 2,
+  kDeviceToDevice = 3,
+  kAny = 4
+};
 
 // Puts the copy into the stream; a finding where a pointer is not of the kind that is said, or what is copied reaches
 // beyond an allocation. `returns_early`: the host goes on before the copy is done, as far as CUDA allows: copies from

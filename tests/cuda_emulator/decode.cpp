@@ -16,14 +16,28 @@ namespace {
 constexpr uint32_t kSharedGap = 64;  // bytes between two shared variables, which belong to neither
 
 constexpr std::pair<std::string_view, Special> kSpecials[] = {
-    {"%tid.x", Special::kTidX},          {"%tid.y", Special::kTidY},         {"%tid.z", Special::kTidZ},
-    {"%ntid.x", Special::kNtidX},        {"%ntid.y", Special::kNtidY},       {"%ntid.z", Special::kNtidZ},
-    {"%ctaid.x", Special::kCtaidX},      {"%ctaid.y", Special::kCtaidY},     {"%ctaid.z", Special::kCtaidZ},
-    {"%nctaid.x", Special::kNctaidX},    {"%nctaid.y", Special::kNctaidY},   {"%nctaid.z", Special::kNctaidZ},
-    {"%laneid", Special::kLaneId},       {"%warpid", Special::kWarpId},      {"%nwarpid", Special::kNwarpId},
-    {"%lanemask_eq", Special::kMaskEq},  {"%lanemask_lt", Special::kMaskLt}, {"%lanemask_le", Special::kMaskLe},
-    {"%lanemask_gt", Special::kMaskGt},  {"%lanemask_ge", Special::kMaskGe},
-    {"%dynamic_smem_size", Special::kDynamicShared}, {"%total_smem_size", Special::kTotalShared},
+    {"%tid.x", Special::kTidX},
+    {"%tid.y", Special::kTidY},
+    {"%tid.z", Special::kTidZ},
+    {"%ntid.x", Special::kNtidX},
+    {"%ntid.y", Special::kNtidY},
+    {"%ntid.z", Special::kNtidZ},
+    {"%ctaid.x", Special::kCtaidX},
+    {"%ctaid.y", Special::kCtaidY},
+    {"%ctaid.z", Special::kCtaidZ},
+    {"%nctaid.x", Special::kNctaidX},
+    {"%nctaid.y", Special::kNctaidY},
+    {"%nctaid.z", Special::kNctaidZ},
+    {"%laneid", Special::kLaneId},
+    {"%warpid", Special::kWarpId},
+    {"%nwarpid", Special::kNwarpId},
+    {"%lanemask_eq", Special::kMaskEq},
+    {"%lanemask_lt", Special::kMaskLt},
+    {"%lanemask_le", Special::kMaskLe},
+    {"%lanemask_gt", Special::kMaskGt},
+    {"%lanemask_ge", Special::kMaskGe},
+    {"%dynamic_smem_size", Special::kDynamicShared},
+    {"%total_smem_size", Special::kTotalShared},
 };
 
 // An immediate as the bits of an element of that type.
@@ -89,8 +103,9 @@ void decode_statement(const Statement& s, const FunctionText& function, Rows& ro
   const Op guarded = op;
   try {
     if (decode_control(s, function, rows, kernel, op)) return;
-    for (const auto decode : {decode_move, decode_memory, decode_integer, decode_float, decode_half, decode_compare,
-                              decode_convert, decode_bits, decode_collective, decode_matrix}) {
+    for (const auto decode :
+         {decode_move, decode_memory, decode_integer, decode_float, decode_half, decode_compare,
+          decode_convert, decode_bits, decode_collective, decode_matrix}) {
       if (decode(s, rows, kernel, op)) return;
     }
     throw UnsupportedInstruction("");
@@ -165,9 +180,8 @@ Rows::Rows(Kernel& kernel, const FunctionText& function, const std::map<std::str
   }
   // Shared variables of the module that this kernel names; those of unknown size are the dynamic shared memory.
   const auto used = [&](std::string_view name) {
-    return std::any_of(function.statements.begin(), function.statements.end(), [&](const Statement& s) {
-      return s.text.find(name) != std::string_view::npos;
-    });
+    return std::any_of(function.statements.begin(), function.statements.end(),
+                       [&](const Statement& s) { return s.text.find(name) != std::string_view::npos; });
   };
   for (const Variable& variable : kernel.module->variables()) {
     if (variable.space == Variable::Space::kShared && variable.bytes > 0 && used(variable.name)) {
@@ -209,7 +223,9 @@ uint32_t Rows::allocate(int width) {
   return row;
 }
 
-uint32_t Rows::scratch(int width) { return allocate(width); }
+uint32_t Rows::scratch(int width) {
+  return allocate(width);
+}
 
 uint32_t Rows::constant(uint64_t bits, int width) {
   if (width < 8) bits &= (uint64_t{1} << (width == 0 ? 32 : 8 * width)) - 1;
@@ -237,7 +253,8 @@ uint64_t Rows::symbol(std::string_view name) {
 }
 
 int Rows::width_of(const Operand& operand) const {
-  if (operand.kind != Operand::Kind::kRegister) throw UnsupportedInstruction("an operand that must be a register");
+  if (operand.kind != Operand::Kind::kRegister)
+    throw UnsupportedInstruction("an operand that must be a register");
   return bytes_of(function_.registers[static_cast<size_t>(operand.reg)].type);
 }
 
@@ -293,7 +310,8 @@ uint32_t Rows::any_width_destination(const Operand& operand) {
 
 uint32_t Rows::predicate(const Operand& operand) {
   if (operand.kind == Operand::Kind::kImmediate) return constant(operand.bits ? kAllLanes : 0, 0);
-  if (width_of(operand) != 0 || operand.negated) throw UnsupportedInstruction("an operand that must be a predicate");
+  if (width_of(operand) != 0 || operand.negated)
+    throw UnsupportedInstruction("an operand that must be a predicate");
   return rows_[static_cast<size_t>(operand.reg)];
 }
 
@@ -302,7 +320,8 @@ uint32_t Rows::optional_predicate(const Operand& operand) {
 }
 
 Rows::Address Rows::address(const Operand& operand) {
-  if (operand.kind != Operand::Kind::kAddress) throw UnsupportedInstruction("an operand that must be an address");
+  if (operand.kind != Operand::Kind::kAddress)
+    throw UnsupportedInstruction("an operand that must be an address");
   Address made;
   made.offset = operand.offset;
   if (operand.reg >= 0) {

@@ -25,16 +25,17 @@ class Rows {
  public:
   Rows(Kernel& kernel, const FunctionText& function, const std::map<std::string, uint64_t>& variables);
 
-  uint32_t source(const Operand& operand, Type type);           // a row of bytes_of(type) an element
-  uint32_t any_width_source(const Operand& operand, int width); // registers as they are; immediates of that width
+  uint32_t source(const Operand& operand, Type type);  // a row of bytes_of(type) an element
+  uint32_t any_width_source(const Operand& operand,
+                            int width);  // registers as they are; immediates of that width
   uint32_t destination(const Operand& operand, Type type);
   uint32_t any_width_destination(const Operand& operand);
-  uint32_t predicate(const Operand& operand);       // of a register, not negated
+  uint32_t predicate(const Operand& operand);           // of a register, not negated
   uint32_t optional_predicate(const Operand& operand);  // kNoRow for _
-  uint32_t constant(uint64_t bits, int width);      // width 0: a predicate
-  int width_of(const Operand& operand) const;       // bytes of a register's elements, 0: predicate
+  uint32_t constant(uint64_t bits, int width);          // width 0: a predicate
+  int width_of(const Operand& operand) const;           // bytes of a register's elements, 0: predicate
   uint32_t special(Special which);
-  uint32_t scratch(int width);                      // a row of its own
+  uint32_t scratch(int width);  // a row of its own
   uint32_t of_register(int index) const { return rows_[static_cast<size_t>(index)]; }
 
   // Base row (kNoRow: none), displacement and the space that a symbol lies in.

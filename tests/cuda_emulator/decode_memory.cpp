@@ -9,9 +9,38 @@ namespace kiln::emulator {
 namespace {
 
 void only_access_modifiers(const Statement& s) {
-  only_modifiers(s, {"global", "shared", "shared::cta", "local", "param", "const", "v2", "v4", "nc", "ca", "cg", "cs", "lu", "cv", "wb",
-    "wt", "volatile", "relaxed", "acquire", "release", "weak", "cta", "gpu", "sys", "L1::no_allocate", "L1::evict_last",
-    "L1::evict_first", "L1::evict_normal", "L1::evict_unchanged", "L2::64B", "L2::128B", "L2::256B"});
+  only_modifiers(s, {"global",
+                     "shared",
+                     "shared::cta",
+                     "local",
+                     "param",
+                     "const",
+                     "v2",
+                     "v4",
+                     "nc",
+                     "ca",
+                     "cg",
+                     "cs",
+                     "lu",
+                     "cv",
+                     "wb",
+                     "wt",
+                     "volatile",
+                     "relaxed",
+                     "acquire",
+                     "release",
+                     "weak",
+                     "cta",
+                     "gpu",
+                     "sys",
+                     "L1::no_allocate",
+                     "L1::evict_last",
+                     "L1::evict_first",
+                     "L1::evict_normal",
+                     "L1::evict_unchanged",
+                     "L2::64B",
+                     "L2::128B",
+                     "L2::256B"});
 }
 
 Space space_of_statement(const Statement& s) {
@@ -58,7 +87,8 @@ void set_values(const Operand& value, Rows& rows, Kernel& kernel, Op& op, bool l
       throw UnsupportedInstruction("of registers of different widths");
     }
     detail.rows.push_back(nothing ? kNoRow
-                                  : loads ? rows.any_width_destination(part) : rows.any_width_source(part, width));
+                          : loads ? rows.any_width_destination(part)
+                                  : rows.any_width_source(part, width));
   }
   op.access.width = static_cast<uint8_t>(width);
   op.d = detail.rows[0];
@@ -67,12 +97,13 @@ void set_values(const Operand& value, Rows& rows, Kernel& kernel, Op& op, bool l
 
 bool decode_atomic(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   constexpr std::pair<std::string_view, AtomicKind> kKinds[] = {
-      {"add", AtomicKind::kAdd},      {"min", AtomicKind::kMin},         {"max", AtomicKind::kMax},
-      {"and", AtomicKind::kAnd},      {"or", AtomicKind::kOr},           {"xor", AtomicKind::kXor},
+      {"add", AtomicKind::kAdd},       {"min", AtomicKind::kMin},         {"max", AtomicKind::kMax},
+      {"and", AtomicKind::kAnd},       {"or", AtomicKind::kOr},           {"xor", AtomicKind::kXor},
       {"exch", AtomicKind::kExchange}, {"cas", AtomicKind::kCompareSwap}, {"inc", AtomicKind::kIncrement},
       {"dec", AtomicKind::kDecrement}};
-  only_modifiers(s, {"global", "shared", "shared::cta", "relaxed", "acquire", "release", "acq_rel", "cta", "gpu", "sys",
-                     "noftz", "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
+  only_modifiers(s, {"global", "shared", "shared::cta", "relaxed", "acquire", "release", "acq_rel",
+                     "cta",    "gpu",    "sys",         "noftz",   "add",     "min",     "max",
+                     "and",    "or",     "xor",         "exch",    "cas",     "inc",     "dec"});
   const bool returns = s.opcode == "atom";
   const Type type = s.type();
   bool found = false;
@@ -81,9 +112,10 @@ bool decode_atomic(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
     op.small = static_cast<uint8_t>(kind);
     found = true;
   }
-  const bool is_float = type == Type::kF32 || type == Type::kF64 || type == Type::kF16 || type == Type::kBf16 ||
-                        type == Type::kF16x2 || type == Type::kBf16x2;
-  if (!found || type == Type::kNone || (is_float && !s.has("add"))) throw UnsupportedInstruction("of that form");
+  const bool is_float = type == Type::kF32 || type == Type::kF64 || type == Type::kF16 ||
+                        type == Type::kBf16 || type == Type::kF16x2 || type == Type::kBf16x2;
+  if (!found || type == Type::kNone || (is_float && !s.has("add")))
+    throw UnsupportedInstruction("of that form");
   op.access = access_of(s, type);
   set_address(operand(s, returns ? 1 : 0), rows, op);
   const size_t first = returns ? 2 : 1;
@@ -109,7 +141,8 @@ bool decode_copy_async(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
     op.offset = s.has("wait_all") ? -1 : static_cast<int64_t>(operand(s, 0).bits);
     return true;
   }
-  only_modifiers(s, {"async", "ca", "cg", "shared", "shared::cta", "global", "L2::64B", "L2::128B", "L2::256B"});
+  only_modifiers(s,
+                 {"async", "ca", "cg", "shared", "shared::cta", "global", "L2::64B", "L2::128B", "L2::256B"});
   op.access.element = static_cast<uint8_t>(operand(s, 2).bits);
   if (op.access.element != 4 && op.access.element != 8 && op.access.element != 16) {
     throw UnsupportedInstruction("of that size");

@@ -33,11 +33,17 @@ void note(const std::string& text) {
   }
 }
 
-size_t findings_so_far() { return reported; }
+size_t findings_so_far() {
+  return reported;
+}
 
-FindingCapture::FindingCapture() : outer_(innermost) { innermost = this; }
+FindingCapture::FindingCapture() : outer_(innermost) {
+  innermost = this;
+}
 
-FindingCapture::~FindingCapture() { innermost = outer_; }
+FindingCapture::~FindingCapture() {
+  innermost = outer_;
+}
 
 std::string FindingCapture::all() const {
   std::string text;

@@ -49,30 +49,34 @@ LaunchProblem launch_problem(const Kernel& kernel, const Dim3& grid, const Dim3&
   const uint64_t threads = block.count();
   if (threads == 0 || block.x > limits::kThreadsPerBlock || block.y > limits::kThreadsPerBlock ||
       block.z > limits::kBlockZ || threads > limits::kThreadsPerBlock) {
-    why = fmt::format("a block of {} threads; the limit is 1024 in all, 1024 in x and y, 64 in z", text(block));
+    why =
+        fmt::format("a block of {} threads; the limit is 1024 in all, 1024 in x and y, 64 in z", text(block));
     return LaunchProblem::kConfiguration;
   }
   if (grid.count() == 0 || grid.x > limits::kGridX || grid.y > limits::kGridYz || grid.z > limits::kGridYz) {
-    why = fmt::format("a grid of {} blocks; the limit is 2147483647 in x, 65535 in y and z, and 1 is the least",
-                      text(grid));
+    why =
+        fmt::format("a grid of {} blocks; the limit is 2147483647 in x, 65535 in y and z, and 1 is the least",
+                    text(grid));
     return LaunchProblem::kConfiguration;
   }
   if (threads > kernel.max_threads) {
-    why = fmt::format("{} threads a block, but __launch_bounds__ promise at most {}", threads, kernel.max_threads);
+    why = fmt::format("{} threads a block, but __launch_bounds__ promise at most {}", threads,
+                      kernel.max_threads);
     return LaunchProblem::kResources;
   }
   const size_t shared = kernel.static_shared_bytes + dynamic_shared;
   if (shared > std::max<size_t>(shared_limit, kernel.static_shared_bytes)) {
-    why = fmt::format("{} bytes of shared memory ({} static, {} dynamic); the limit is {} (48 KiB unless "
-                      "cudaFuncSetAttribute raises it)",
-                      shared, kernel.static_shared_bytes, dynamic_shared, shared_limit);
+    why = fmt::format(
+        "{} bytes of shared memory ({} static, {} dynamic); the limit is {} (48 KiB unless "
+        "cudaFuncSetAttribute raises it)",
+        shared, kernel.static_shared_bytes, dynamic_shared, shared_limit);
     return LaunchProblem::kShared;
   }
   return LaunchProblem::kNone;
 }
 
-void add_launch(Stream* stream, const Kernel& kernel, const Dim3& grid, const Dim3& block, size_t dynamic_shared,
-                void** arguments) {
+void add_launch(Stream* stream, const Kernel& kernel, const Dim3& grid, const Dim3& block,
+                size_t dynamic_shared, void** arguments) {
   Launch launch;
   launch.kernel = &kernel;
   launch.grid = grid;
@@ -80,12 +84,15 @@ void add_launch(Stream* stream, const Kernel& kernel, const Dim3& grid, const Di
   launch.dynamic_shared = static_cast<uint32_t>(dynamic_shared);
   launch.parameters.resize(kernel.parameter_bytes);
   for (size_t i = 0; i < kernel.parameters.size(); ++i) {
-    std::memcpy(launch.parameters.data() + kernel.parameters[i].offset, arguments[i], kernel.parameters[i].bytes);
+    std::memcpy(launch.parameters.data() + kernel.parameters[i].offset, arguments[i],
+                kernel.parameters[i].bytes);
   }
   Streams::instance().add(stream, fmt::format("kernel {}", kernel.shown_name),
                           [launch = std::move(launch)](const Operation& self) { run_grid(self, launch); });
 }
 
-const Counts& counts() { return mutable_counts(); }
+const Counts& counts() {
+  return mutable_counts();
+}
 
 }  // namespace kiln::emulator

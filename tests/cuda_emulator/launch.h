@@ -28,8 +28,8 @@ LaunchProblem launch_problem(const Kernel& kernel, const Dim3& grid, const Dim3&
                              size_t shared_limit, std::string& why);
 
 // Puts the kernel into the stream; the parameters are copied now.
-void add_launch(Stream* stream, const Kernel& kernel, const Dim3& grid, const Dim3& block, size_t dynamic_shared,
-                void** arguments);
+void add_launch(Stream* stream, const Kernel& kernel, const Dim3& grid, const Dim3& block,
+                size_t dynamic_shared, void** arguments);
 
 // Executed since the process began.
 struct Counts {

@@ -16,7 +16,9 @@ constexpr int kM = 16, kN = 8;
 struct Place2 {
   int major, minor;
 };
-Place2 pair_of_lane(int lane) { return {lane >> 2, 2 * (lane & 3)}; }
+Place2 pair_of_lane(int lane) {
+  return {lane >> 2, 2 * (lane & 3)};
+}
 
 template <float (*kDecode)(uint16_t)>
 void unpack_a(Registers r, const std::vector<uint32_t>& rows, float (&a)[kM][16]) {
@@ -105,7 +107,8 @@ void run_ldmatrix(Warp& warp, const Op& op, uint32_t) {
     uint16_t elements[8][8];
     for (int i = 0; i < 8; ++i) {
       const int pointing = static_cast<int>(tile) * 8 + i;
-      const Place place = resolve(warp, pointing, Space::kShared, at[static_cast<size_t>(pointing)], 16, "reads");
+      const Place place =
+          resolve(warp, pointing, Space::kShared, at[static_cast<size_t>(pointing)], 16, "reads");
       for (int pair = 0; pair < 4; ++pair) {
         const int receiving = transposed ? 8 * pair + i / 2 : 4 * i + pair;
         LaneAccess access = lane_access(place, 4, receiving);
@@ -117,8 +120,10 @@ void run_ldmatrix(Warp& warp, const Op& op, uint32_t) {
     uint32_t* d = row<uint32_t>(r, op.detail->rows[tile]);
     for (int l = 0; l < kLanes; ++l) {
       const Place2 where = pair_of_lane(l);
-      const uint16_t low = transposed ? elements[where.minor][where.major] : elements[where.major][where.minor];
-      const uint16_t high = transposed ? elements[where.minor + 1][where.major] : elements[where.major][where.minor + 1];
+      const uint16_t low =
+          transposed ? elements[where.minor][where.major] : elements[where.major][where.minor];
+      const uint16_t high =
+          transposed ? elements[where.minor + 1][where.major] : elements[where.major][where.minor + 1];
       d[l] = uint32_t{high} << 16 | low;
     }
   }

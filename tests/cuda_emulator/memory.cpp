@@ -39,12 +39,14 @@ void on_fault(int signal, siginfo_t* info, void*) {
   int length = 0;
   if (DeviceMemory::instance().is_device(address)) {
     const Allocation* near = DeviceMemory::instance().near(address);
-    length = std::snprintf(text, sizeof text,
-                           "\nCUDA emulator: host code follows a device pointer (into allocation %d, byte %llu)\n",
-                           near == nullptr ? 0 : near->number,
-                           static_cast<unsigned long long>(near == nullptr ? 0 : address - near->address));
+    length =
+        std::snprintf(text, sizeof text,
+                      "\nCUDA emulator: host code follows a device pointer (into allocation %d, byte %llu)\n",
+                      near == nullptr ? 0 : near->number,
+                      static_cast<unsigned long long>(near == nullptr ? 0 : address - near->address));
   } else {
-    length = std::snprintf(text, sizeof text, "\nCUDA emulator: signal %d at host address %p\n", signal, info->si_addr);
+    length = std::snprintf(text, sizeof text, "\nCUDA emulator: signal %d at host address %p\n", signal,
+                           info->si_addr);
   }
   if (write(2, text, static_cast<size_t>(length)) < 0) _exit(kFindingExit + 1);
   _exit(kFindingExit);
@@ -59,7 +61,8 @@ DeviceMemory& DeviceMemory::instance() {
 
 DeviceMemory::DeviceMemory() : base_(reserve(kDeviceBytes)), size_(kDeviceBytes), next_(base_) {
   const size_t table = (kDeviceBytes >> kPageShift) * sizeof(uint32_t);
-  void* pages = mmap(nullptr, table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* pages =
+      mmap(nullptr, table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (pages == MAP_FAILED) {
     std::perror("CUDA emulator: the table of allocations");
     std::abort();
@@ -113,10 +116,11 @@ std::string DeviceMemory::describe(uint64_t address) {
   if (found == nullptr) return "a device address far from every allocation";
   const std::string which = found->internal
                                 ? fmt::format("a module's variable of {} bytes", found->bytes)
-                                : fmt::format("{}allocation {} ({} bytes)", found->freed ? "freed " : "", found->number,
-                                              found->bytes);
+                                : fmt::format("{}allocation {} ({} bytes)", found->freed ? "freed " : "",
+                                              found->number, found->bytes);
   if (address < found->address) return fmt::format("{} bytes before {}", found->address - address, which);
-  if (address < found->address + found->bytes) return fmt::format("byte {} of {}", address - found->address, which);
+  if (address < found->address + found->bytes)
+    return fmt::format("byte {} of {}", address - found->address, which);
   return fmt::format("{} bytes after the end of {}", address - found->address - found->bytes, which);
 }
 
@@ -130,10 +134,14 @@ std::vector<const Allocation*> DeviceMemory::leaked() const {
 
 uint64_t window_base(Space space) {
   switch (space) {
-    case Space::kShared: return windows();
-    case Space::kLocal: return windows() + kWindowBytes;
-    case Space::kParam: return windows() + 2 * kWindowBytes;
-    default: return 0;
+    case Space::kShared:
+      return windows();
+    case Space::kLocal:
+      return windows() + kWindowBytes;
+    case Space::kParam:
+      return windows() + 2 * kWindowBytes;
+    default:
+      return 0;
   }
 }
 

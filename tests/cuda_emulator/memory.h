@@ -19,7 +19,7 @@ namespace kiln::emulator {
 struct Allocation {
   uint64_t address = 0;
   size_t bytes = 0;
-  int number = 0;      // counted from 1, for messages
+  int number = 0;  // counted from 1, for messages
   bool freed = false;
   bool internal = false;  // a variable of a module: never freed
   std::unique_ptr<std::byte[]> storage;

@@ -80,7 +80,8 @@ void store_row(Registers r, const Op& op, std::byte* to) {
 
 // ---- checks ----
 
-[[noreturn]] void out_of_bounds(Warp& warp, int lane, const char* verb, size_t bytes, const std::string& where) {
+[[noreturn]] void out_of_bounds(Warp& warp, int lane, const char* verb, size_t bytes,
+                                const std::string& where) {
   warp.fail(lane, fmt::format("out of bounds: {} {} bytes at {}", verb, bytes, where));
 }
 
@@ -89,8 +90,8 @@ Place resolve_global(Warp& warp, int lane, uint64_t address, size_t bytes, const
   Allocation* found = memory.near(address);
   if (found == nullptr || found->freed || !found->holds(address, bytes)) {
     if (address >= 4096 && !memory.is_device(address)) {
-      warp.fail(lane, fmt::format("host pointer in a kernel: {} {} bytes at {:#x}, which is no device memory", verb,
-                                  bytes, address));
+      warp.fail(lane, fmt::format("host pointer in a kernel: {} {} bytes at {:#x}, which is no device memory",
+                                  verb, bytes, address));
     }
     out_of_bounds(warp, lane, verb, bytes, memory.describe(address));
   }
@@ -105,10 +106,11 @@ Place resolve_shared(Warp& warp, int lane, uint64_t address, size_t bytes, const
   const bool inside = address < size && bytes <= size - address;
   const uint8_t owner = inside ? block.shared_owner(offset) : 0;
   if (owner == 0 || owner != block.shared_owner(offset + static_cast<uint32_t>(bytes) - 1)) {
-    out_of_bounds(warp, lane, verb, bytes,
-                  fmt::format("offset {} of shared memory, outside of every variable or beyond the end of one "
-                              "(dynamic shared memory: {} bytes from offset {})",
-                              address, block.launch().dynamic_shared, block.kernel().dynamic_shared_offset));
+    out_of_bounds(
+        warp, lane, verb, bytes,
+        fmt::format("offset {} of shared memory, outside of every variable or beyond the end of one "
+                    "(dynamic shared memory: {} bytes from offset {})",
+                    address, block.launch().dynamic_shared, block.kernel().dynamic_shared_offset));
   }
   return {block.shared() + offset, &block.shared_shadow(), offset, true};
 }
@@ -163,10 +165,14 @@ const char* const kWrites = "writes";
 template <class F>
 void with_element(uint8_t bytes, F f) {
   switch (bytes) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    default: return f(uint64_t{});
+    case 1:
+      return f(uint8_t{});
+    case 2:
+      return f(uint16_t{});
+    case 4:
+      return f(uint32_t{});
+    default:
+      return f(uint64_t{});
   }
 }
 
@@ -179,7 +185,8 @@ Addresses addresses_of(Warp& warp, uint32_t base, int64_t offset, bool narrow) {
     at.fill(displacement);
   } else if (narrow) {
     const uint32_t* from = row<const uint32_t>(warp.registers(), base);
-    for (int l = 0; l < kLanes; ++l) at[l] = static_cast<uint32_t>(from[l] + static_cast<uint32_t>(displacement));
+    for (int l = 0; l < kLanes; ++l)
+      at[l] = static_cast<uint32_t>(from[l] + static_cast<uint32_t>(displacement));
   } else {
     const uint64_t* from = row<const uint64_t>(warp.registers(), base);
     for (int l = 0; l < kLanes; ++l) at[l] = from[l] + displacement;
@@ -193,22 +200,25 @@ Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes,
     if (space != Space::kGlobal) address -= window_base(space);
   }
   if (address % bytes != 0) {
-    warp.fail(lane, fmt::format("misaligned: {} {} bytes at an address that is {} modulo {}{}", verb, bytes,
-                                address % bytes, bytes,
-                                space == Space::kGlobal ? ", " + DeviceMemory::instance().describe(address) : ""));
+    warp.fail(lane,
+              fmt::format("misaligned: {} {} bytes at an address that is {} modulo {}{}", verb, bytes,
+                          address % bytes, bytes,
+                          space == Space::kGlobal ? ", " + DeviceMemory::instance().describe(address) : ""));
   }
   if (space == Space::kGlobal) return resolve_global(warp, lane, address, bytes, verb);
   if (space == Space::kShared) return resolve_shared(warp, lane, address, bytes, verb);
   if (space == Space::kLocal) {
     const uint32_t size = warp.block().kernel().local_bytes;
     if (address >= size || bytes > size - address) {
-      out_of_bounds(warp, lane, verb, bytes, fmt::format("offset {} of {} bytes of local memory", address, size));
+      out_of_bounds(warp, lane, verb, bytes,
+                    fmt::format("offset {} of {} bytes of local memory", address, size));
     }
     return {warp.block().local(warp.index(), lane) + address, nullptr, 0, false};
   }
   const auto& parameters = warp.block().parameters();
   if (address >= parameters.size() || bytes > parameters.size() - address || std::strcmp(verb, kReads) != 0) {
-    out_of_bounds(warp, lane, verb, bytes, fmt::format("offset {} of {} bytes of parameters", address, parameters.size()));
+    out_of_bounds(warp, lane, verb, bytes,
+                  fmt::format("offset {} of {} bytes of parameters", address, parameters.size()));
   }
   return {const_cast<std::byte*>(parameters.data()) + address, nullptr, 0, false};
 }
@@ -219,7 +229,8 @@ void run_load(Warp& warp, const Op& op, uint32_t lanes) {
   const size_t lane_bytes = static_cast<size_t>(access.element) * access.count;
   Addresses at = addresses_of(warp, op.a, op.offset, access.narrow_address);
   const Space space = common_space(at, access.space, lanes);
-  const Clock clock = space == Space::kShared ? warp.shared_clock() : warp.global_clock();
+  Clock clock = space == Space::kShared ? warp.shared_clock() : warp.global_clock();
+  if (access.read_only) clock.readable_end = clock.launch_begin;
   if (lanes == kAllLanes && access.element == access.width && !access.strong &&
       (space == Space::kGlobal || space == Space::kShared)) {
     if (is_side_by_side(at, lane_bytes)) {
@@ -249,7 +260,6 @@ void run_load(Warp& warp, const Op& op, uint32_t lanes) {
     if (place.shadow != nullptr) {
       LaneAccess checked = lane_access(place, lane_bytes, l);
       checked.strong = access.strong;
-      checked.read_only = access.read_only;
       check_read(warp, place.shared ? warp.shared_clock() : clock, checked);
     }
     load_lane(r, op, l, place.data);
@@ -263,8 +273,8 @@ void run_store(Warp& warp, const Op& op, uint32_t lanes) {
   Addresses at = addresses_of(warp, op.a, op.offset, access.narrow_address);
   const Space space = common_space(at, access.space, lanes);
   const Clock clock = space == Space::kShared ? warp.shared_clock() : warp.global_clock();
-  if (lanes == kAllLanes && access.element == access.width && !access.strong && is_side_by_side(at, lane_bytes) &&
-      (space == Space::kGlobal || space == Space::kShared)) {
+  if (lanes == kAllLanes && access.element == access.width && !access.strong &&
+      is_side_by_side(at, lane_bytes) && (space == Space::kGlobal || space == Space::kShared)) {
     const Place place = find_row(warp, space, at[0], kLanes * lane_bytes, lane_bytes);
     if (place.data != nullptr && place.shadow->write_row(place.offset, lane_bytes, clock, warp.pc())) {
       with_element(access.element, [&]<class T>(T) { store_row<T>(r, op, place.data); });

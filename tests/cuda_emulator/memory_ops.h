@@ -36,7 +36,18 @@ void run_load_parameter(Warp& warp, const Op& op, uint32_t lanes);
 void run_atomic(Warp& warp, const Op& op, uint32_t lanes);
 
 // The atomic operation of `op`, from what is there to what will be.
-enum class AtomicKind : uint8_t { kAdd, kMin, kMax, kAnd, kOr, kXor, kExchange, kCompareSwap, kIncrement, kDecrement };
+enum class AtomicKind : uint8_t {
+  kAdd,
+  kMin,
+  kMax,
+  kAnd,
+  kOr,
+  kXor,
+  kExchange,
+  kCompareSwap,
+  kIncrement,
+  kDecrement
+};
 uint64_t atomic_result(AtomicKind kind, Type type, uint64_t old, uint64_t b, uint64_t c);
 
 }  // namespace kiln::emulator

@@ -39,7 +39,8 @@ void Module::allocate_variables() {
     }
     // Variables without an initial value begin as zeros.
     std::memset(made->storage.get(), 0, variable.bytes);
-    std::memcpy(made->storage.get(), variable.content.data(), std::min<size_t>(variable.content.size(), variable.bytes));
+    std::memcpy(made->storage.get(), variable.content.data(),
+                std::min<size_t>(variable.content.size(), variable.bytes));
     made->shadow->fill(0, variable.bytes, Record{record::kHostSegment} << record::kSegmentShift);
     variables_[std::string(variable.name)] = made->address;
   }
@@ -55,7 +56,8 @@ const Kernel& Module::kernel(const std::string& name) {
 std::string ptx_of_fat_binary(const uint8_t* data) {
   constexpr uint32_t kMagic = 0xba55ed50;
   constexpr uint16_t kPtx = 1;
-  const char* const kAdvice = "; build with nvcc -gencode arch=compute_80,code=compute_80 --compress-mode=none";
+  const char* const kAdvice =
+      "; build with nvcc -gencode arch=compute_80,code=compute_80 --compress-mode=none";
   if (read<uint32_t>(data) != kMagic) {
     report("an object of nvcc with an unknown kind of fat binary");
     return {};
@@ -69,7 +71,8 @@ std::string ptx_of_fat_binary(const uint8_t* data) {
     if (read<uint16_t>(entry) == kPtx) {
       std::string text(reinterpret_cast<const char*>(entry + header), payload);
       text.resize(std::strlen(text.c_str()));
-      if (text.find(".version") == std::string::npos) report(std::string("the PTX in an object is compressed") + kAdvice);
+      if (text.find(".version") == std::string::npos)
+        report(std::string("the PTX in an object is compressed") + kAdvice);
       return text;
     }
     entry += header + payload;

@@ -64,22 +64,22 @@ struct Conversion {
 struct Detail {
   Conversion conversion;
   uint32_t (*compare)(Registers, const Op&) = nullptr;
-  Type type = Type::kNone;   // of an atomic operation
-  int64_t from_offset = 0;   // displacement of a cp.async's source
+  Type type = Type::kNone;      // of an atomic operation
+  int64_t from_offset = 0;      // displacement of a cp.async's source
   AluFunction inner = nullptr;  // called with the processor's rounding set
   Rounding rounding = Rounding::kNearest;
-  std::vector<uint32_t> rows;     // of a vector operand, kNoRow: none; D of an mma
+  std::vector<uint32_t> rows;                    // of a vector operand, kNoRow: none; D of an mma
   std::vector<uint32_t> a_rows, b_rows, c_rows;  // the other operands of an mma
-  std::vector<uint32_t> targets;  // of an indexed branch
-  std::string message;            // of what stops
+  std::vector<uint32_t> targets;                 // of an indexed branch
+  std::string message;                           // of what stops
 };
 
 // One memory instruction.
 struct Access {
   Space space = Space::kGeneric;
-  uint8_t element = 4;         // bytes in memory
-  uint8_t count = 1;           // elements, 2 or 4 in vector forms
-  uint8_t width = 4;           // bytes of the register
+  uint8_t element = 4;  // bytes in memory
+  uint8_t count = 1;    // elements, 2 or 4 in vector forms
+  uint8_t width = 4;    // bytes of the register
   bool sign_extends = false;
   bool narrow_address = false;  // the address register has 32 bits
   bool read_only = false;       // ld.global.nc: nobody may write there during the kernel
@@ -105,8 +105,28 @@ struct Op {
 };
 
 enum class Special : uint8_t {
-  kTidX, kTidY, kTidZ, kNtidX, kNtidY, kNtidZ, kCtaidX, kCtaidY, kCtaidZ, kNctaidX, kNctaidY, kNctaidZ,
-  kLaneId, kWarpId, kNwarpId, kMaskEq, kMaskLt, kMaskLe, kMaskGt, kMaskGe, kDynamicShared, kTotalShared,
+  kTidX,
+  kTidY,
+  kTidZ,
+  kNtidX,
+  kNtidY,
+  kNtidZ,
+  kCtaidX,
+  kCtaidY,
+  kCtaidZ,
+  kNctaidX,
+  kNctaidY,
+  kNctaidZ,
+  kLaneId,
+  kWarpId,
+  kNwarpId,
+  kMaskEq,
+  kMaskLt,
+  kMaskLe,
+  kMaskGt,
+  kMaskGe,
+  kDynamicShared,
+  kTotalShared,
 };
 
 struct ConstantRow {
@@ -130,9 +150,9 @@ struct SharedVariable {
 };
 
 struct Kernel {
-  std::string name;         // as the linker knows it
-  std::string shown_name;   // as the programmer does
-  std::vector<Op> code;     // ends with an exit
+  std::string name;        // as the linker knows it
+  std::string shown_name;  // as the programmer does
+  std::vector<Op> code;    // ends with an exit
   std::vector<SourceLine> lines;
   std::vector<int> ptx_lines;
   std::vector<std::string> texts;

@@ -13,7 +13,9 @@ namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
 
-bool is_digit(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; }
+bool is_digit(char c) {
+  return std::isdigit(static_cast<unsigned char>(c)) != 0;
+}
 
 // base, base+8, base+-8, base-8: cuts the displacement off.
 std::string_view take_displacement(std::string_view text, int64_t& offset) {

@@ -23,7 +23,9 @@ constexpr std::array<std::pair<std::string_view, Type>, 20> kTypeNames{{
     {"b64", Type::kB64},   {"s64", Type::kS64},     {"u64", Type::kU64},       {"f64", Type::kF64},
 }};
 
-bool starts_with(std::string_view text, std::string_view start) { return text.substr(0, start.size()) == start; }
+bool starts_with(std::string_view text, std::string_view start) {
+  return text.substr(0, start.size()) == start;
+}
 
 // Comments become blanks, so that lines keep their numbers.
 void blank_comments(std::string& text) {
@@ -40,7 +42,9 @@ void blank_comments(std::string& text) {
   }
 }
 
-int newlines(std::string_view text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+int newlines(std::string_view text) {
+  return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
+}
 
 // ".shared .align 16 .b8 name[128] = {1, 2}" without what stands before the space.
 Variable parse_variable(std::string_view declaration, Variable::Space space) {
@@ -96,7 +100,7 @@ class FunctionParser {
       } else if (rest_.front() == '}') {
         take(1);
         if (scopes_.size() > 1) scopes_.pop_back();
-      } else if (starts_with(rest_, ".loc")) {
+      } else if (starts_with(rest_, ".loc\t") || starts_with(rest_, ".loc ")) {
         location(take(std::min(rest_.find('\n'), rest_.size())));
       } else if (!label()) {
         const size_t end = rest_.find(';');
@@ -134,7 +138,8 @@ class FunctionParser {
     const std::vector<std::string_view> words = split_words(text);
     if (words.size() < 4) return;
     const auto read = [&](size_t at) {
-      return SourceLine{static_cast<int>(parse_integer(words[at])), static_cast<int>(parse_integer(words[at + 1])),
+      return SourceLine{static_cast<int>(parse_integer(words[at])),
+                        static_cast<int>(parse_integer(words[at + 1])),
                         static_cast<int>(parse_integer(words[at + 2]))};
     };
     source_ = read(1);
@@ -144,8 +149,10 @@ class FunctionParser {
   }
 
   bool label() {
-    const size_t end = rest_.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$%");
-    if (end == 0 || end == std::string_view::npos || rest_[end] != ':' || starts_with(rest_.substr(end), "::")) {
+    const size_t end =
+        rest_.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$%");
+    if (end == 0 || end == std::string_view::npos || rest_[end] != ':' ||
+        starts_with(rest_.substr(end), "::")) {
       return false;
     }
     const std::string_view name = take(end);
@@ -223,7 +230,8 @@ class FunctionParser {
       made.guard_negated = guard.front() == '!';
       if (made.guard_negated) guard.remove_prefix(1);
       made.guard = find_register(guard);
-      if (made.guard < 0) throw PtxError(fmt::format("line {}: the guard of '{}' is no register", line, text));
+      if (made.guard < 0)
+        throw PtxError(fmt::format("line {}: the guard of '{}' is no register", line, text));
       text = trim(text.substr(end));
     }
     const size_t end = std::min(text.find_first_of(" \t\n"), text.size());
@@ -274,7 +282,8 @@ bool is_signed(Type type) {
 }
 
 Type type_named(std::string_view name) {
-  const auto found = std::find_if(kTypeNames.begin(), kTypeNames.end(), [&](const auto& t) { return t.first == name; });
+  const auto found =
+      std::find_if(kTypeNames.begin(), kTypeNames.end(), [&](const auto& t) { return t.first == name; });
   if (found != kTypeNames.end()) return found->second;
   return name == "b128" ? Type::kB128 : Type::kNone;
 }
@@ -350,9 +359,9 @@ ModuleText::ModuleText(std::string text) : text_(std::move(text)) {
     }
     if (all[stop] == '{') stop = all.find(';', closing_brace(all, stop));
     const std::string_view declaration = all.substr(at, stop - at);
-    for (const auto& [word, space] : {std::pair(".global", Variable::Space::kGlobal),
-                                      std::pair(".const", Variable::Space::kConst),
-                                      std::pair(".shared", Variable::Space::kShared)}) {
+    for (const auto& [word, space] :
+         {std::pair(".global", Variable::Space::kGlobal), std::pair(".const", Variable::Space::kConst),
+          std::pair(".shared", Variable::Space::kShared)}) {
       const size_t found = declaration.substr(0, declaration.find('=')).find(word);
       if (found == std::string_view::npos) continue;
       variables_.push_back(parse_variable(declaration.substr(found + std::string_view(word).size()), space));

@@ -86,8 +86,8 @@ struct Statement {
   SourceLine source;
 
   bool has(std::string_view modifier) const;
-  std::vector<Type> types() const;         // the modifiers that are types, in order
-  Type type(size_t index = 0) const;       // kNone where there are fewer
+  std::vector<Type> types() const;    // the modifiers that are types, in order
+  Type type(size_t index = 0) const;  // kNone where there are fewer
 };
 
 struct Variable {
@@ -110,9 +110,9 @@ struct FunctionText {
   std::vector<Variable> variables;  // shared and local ones declared inside
   std::vector<RegisterText> registers;
   std::vector<Statement> statements;
-  std::map<std::string_view, size_t> labels;                                 // label -> index of the next statement
+  std::map<std::string_view, size_t> labels;  // label -> index of the next statement
   std::map<std::string_view, std::vector<std::string_view>> branch_targets;  // of brx.idx
-  std::map<std::pair<int, int>, SourceLine> inlined_at;                      // (file, line) -> the line of its call
+  std::map<std::pair<int, int>, SourceLine> inlined_at;  // (file, line) -> the line of its call
 };
 
 // A whole module. Kernels are found now and parsed one by one when they are first launched.

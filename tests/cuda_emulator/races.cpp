@@ -14,7 +14,9 @@ record::Others relation(Record r, Record me, const Clock& clock) {
   return record::lane(r) != record::lane(me) ? record::kWarp : record::kNobody;
 }
 
-const char* memory_name(const LaneAccess& access) { return access.shared ? "shared" : "global"; }
+const char* memory_name(const LaneAccess& access) {
+  return access.shared ? "shared" : "global";
+}
 
 [[noreturn]] void race(const Warp& warp, const LaneAccess& access, const char* what, Record other) {
   warp.fail(access.lane, fmt::format("data race in {} memory: {}, with nothing that orders it after {}",
@@ -23,8 +25,9 @@ const char* memory_name(const LaneAccess& access) { return access.shared ? "shar
 
 void require_landed(const Warp& warp, const LaneAccess& access, Record writer, const char* verb) {
   if ((writer & record::kInFlight) == 0) return;
-  warp.fail(access.lane, fmt::format("{} the destination of a cp.async before it has been waited for, started by {}",
-                                     verb, warp.block().describe(writer)));
+  warp.fail(access.lane,
+            fmt::format("{} the destination of a cp.async before it has been waited for, started by {}", verb,
+                        warp.block().describe(writer)));
 }
 
 struct CellRange {
@@ -52,16 +55,22 @@ Record record_of(const Warp& warp, const LaneAccess& access) {
   return warp.record(access.lane) | warp.pc() | (access.strong ? record::kAtomic : 0);
 }
 
-bool both_strong(Record r, const LaneAccess& access) { return access.strong && (r & record::kAtomic) != 0; }
+bool both_strong(Record r, const LaneAccess& access) {
+  return access.strong && (r & record::kAtomic) != 0;
+}
 
 void check_readers(const Warp& warp, const Clock& clock, const LaneAccess& access, Record reader) {
-  if (reader < clock.initialised || both_strong(reader, access) || warp.is_ordered(reader, access.lane, clock)) return;
+  if (reader < clock.initialised || both_strong(reader, access) ||
+      warp.is_ordered(reader, access.lane, clock))
+    return;
   race(warp, access, "a write after a read", reader);
 }
 
 void check_initialised(const Warp& warp, const Clock& clock, const LaneAccess& access, Record writer) {
   if (writer >= clock.initialised) return;
-  warp.fail(access.lane, fmt::format("reads uninitialised {} memory, byte {} of it", memory_name(access), access.offset));
+  warp.fail(access.lane,
+            fmt::format("reads uninitialised {} memory, byte {} of it{}", memory_name(access), access.offset,
+                        access.shared ? " (or another warp writes it later: is a barrier missing?)" : ""));
 }
 
 }  // namespace
@@ -76,9 +85,10 @@ void check_read(const Warp& warp, const Clock& clock, const LaneAccess& access) 
     if (!both_strong(writer, access) && !warp.is_ordered(writer, access.lane, clock)) {
       race(warp, access, "a read after a write", writer);
     }
-    if (access.read_only && writer >= clock.launch_begin) {
-          warp.fail(access.lane, fmt::format("ld.global.nc (const __restrict__, __ldg) reads what the same kernel wrote: {}",
-                                         warp.block().describe(writer)));
+    if (writer >= clock.readable_end) {
+      warp.fail(access.lane,
+                fmt::format("ld.global.nc (const __restrict__, __ldg) reads what the same kernel wrote: {}",
+                            warp.block().describe(writer)));
     }
     Record& reader = access.shadow.readers()[cell];
     note_read(reader, me, reader < clock.initialised || warp.is_ordered(reader, access.lane, clock), clock);
@@ -110,7 +120,8 @@ void check_atomic(const Warp& warp, const Clock& clock, const LaneAccess& access
     require_landed(warp, access, writer, "updates");
     check_initialised(warp, clock, access, writer);
     const bool ordered = warp.is_ordered(writer, access.lane, clock);
-    if (!ordered && !both_strong(writer, access)) race(warp, access, "an atomic update after a write", writer);
+    if (!ordered && !both_strong(writer, access))
+      race(warp, access, "an atomic update after a write", writer);
     check_readers(warp, clock, access, access.shadow.readers()[cell]);
     if (ordered) {
       writer = me;

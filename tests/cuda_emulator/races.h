@@ -16,8 +16,7 @@ struct LaneAccess {
   size_t bytes;
   int lane;
   bool shared;             // to shared memory
-  bool strong = false;     // atomic, volatile, relaxed, acquire or release
-  bool read_only = false;  // ld.global.nc
+  bool strong = false;  // atomic, volatile, relaxed, acquire or release
 };
 
 void check_read(const Warp& warp, const Clock& clock, const LaneAccess& access);

@@ -83,16 +83,23 @@ uint32_t compare_rows(Registers r, const Op& op) {
 template <class Choose>
 AluFunction for_integer(Type type, Choose choose) {
   switch (type) {
-    case Type::kS16: return choose(int16_t{});
+    case Type::kS16:
+      return choose(int16_t{});
     case Type::kU16:
-    case Type::kB16: return choose(uint16_t{});
-    case Type::kS32: return choose(int32_t{});
+    case Type::kB16:
+      return choose(uint16_t{});
+    case Type::kS32:
+      return choose(int32_t{});
     case Type::kU32:
-    case Type::kB32: return choose(uint32_t{});
-    case Type::kS64: return choose(int64_t{});
+    case Type::kB32:
+      return choose(uint32_t{});
+    case Type::kS64:
+      return choose(int64_t{});
     case Type::kU64:
-    case Type::kB64: return choose(uint64_t{});
-    default: return nullptr;
+    case Type::kB64:
+      return choose(uint64_t{});
+    default:
+      return nullptr;
   }
 }
 
@@ -100,10 +107,14 @@ AluFunction for_integer(Type type, Choose choose) {
 template <class Choose>
 AluFunction for_unsigned(Type type, Choose choose) {
   switch (bytes_of(type)) {
-    case 2: return choose(uint16_t{});
-    case 4: return choose(uint32_t{});
-    case 8: return choose(uint64_t{});
-    default: return nullptr;
+    case 2:
+      return choose(uint16_t{});
+    case 4:
+      return choose(uint32_t{});
+    case 8:
+      return choose(uint64_t{});
+    default:
+      return nullptr;
   }
 }
 

@@ -22,7 +22,9 @@ Configuration& pushed_configuration() {
   return configuration;
 }
 
-Dim3 sizes(const dim3& d) { return {d.x, d.y, d.z}; }
+Dim3 sizes(const dim3& d) {
+  return {d.x, d.y, d.z};
+}
 
 // The kernel, decoded; a Finding where the emulator cannot read it.
 const Kernel& decoded(const RegisteredKernel& registered) {
@@ -35,10 +37,14 @@ const Kernel& decoded(const RegisteredKernel& registered) {
 
 cudaError_t error_of(LaunchProblem problem) {
   switch (problem) {
-    case LaunchProblem::kConfiguration: return cudaErrorInvalidConfiguration;
-    case LaunchProblem::kResources: return cudaErrorLaunchOutOfResources;
-    case LaunchProblem::kShared: return cudaErrorInvalidValue;
-    case LaunchProblem::kNone: break;
+    case LaunchProblem::kConfiguration:
+      return cudaErrorInvalidConfiguration;
+    case LaunchProblem::kResources:
+      return cudaErrorLaunchOutOfResources;
+    case LaunchProblem::kShared:
+      return cudaErrorInvalidValue;
+    case LaunchProblem::kNone:
+      break;
   }
   return cudaSuccess;
 }
@@ -51,11 +57,13 @@ cudaError_t launch(const void* function, const dim3& grid, const dim3& block, vo
   const cudaError_t error = guarded([&] {
     const Kernel& kernel = decoded(*registered);
     std::string why;
-    problem = launch_problem(kernel, sizes(grid), sizes(block), shared, registered->dynamic_shared_limit, why);
+    problem =
+        launch_problem(kernel, sizes(grid), sizes(block), shared, registered->dynamic_shared_limit, why);
     if (problem == LaunchProblem::kNone) {
       add_launch(stream_of(stream), kernel, sizes(grid), sizes(block), shared, arguments);
     } else {
-      note(fmt::format("launch of {} (whose code begins at {}): {}", kernel.shown_name, kernel.where(0), why));
+      note(
+          fmt::format("launch of {} (whose code begins at {}): {}", kernel.shown_name, kernel.where(0), why));
     }
   });
   return problem == LaunchProblem::kNone ? error : set_error(error_of(problem));
@@ -91,10 +99,12 @@ void** __cudaRegisterFatBinary(void* wrapper) {
 
 void __cudaRegisterFatBinaryEnd(void**) {}
 void __cudaUnregisterFatBinary(void**) {}
-char __cudaInitModule(void**) { return 0; }
+char __cudaInitModule(void**) {
+  return 0;
+}
 
-void __cudaRegisterFunction(void** module, const char* host_function, char*, const char* name, int, uint3*, uint3*,
-                            dim3*, dim3*, int*) {
+void __cudaRegisterFunction(void** module, const char* host_function, char*, const char* name, int, uint3*,
+                            uint3*, dim3*, dim3*, int*) {
   register_kernel(host_function, reinterpret_cast<Module*>(module), name);
 }
 
@@ -125,9 +135,10 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
   return guarded([&] {
     const uint32_t fixed = decoded(*registered).static_shared_bytes;
     if (value < 0 || static_cast<uint32_t>(value) + fixed > limits::kSharedPerBlockOptIn) {
-      throw Finding(fmt::format("cudaFuncSetAttribute: {} bytes of dynamic and {} of static shared memory, the limit is "
-                                "{}",
-                                value, fixed, limits::kSharedPerBlockOptIn));
+      throw Finding(fmt::format(
+          "cudaFuncSetAttribute: {} bytes of dynamic and {} of static shared memory, the limit is "
+          "{}",
+          value, fixed, limits::kSharedPerBlockOptIn));
     }
     registered->dynamic_shared_limit = static_cast<uint32_t>(value) + fixed;
   });
@@ -143,8 +154,8 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
     attributes->localSizeBytes = kernel.local_bytes;
     attributes->maxThreadsPerBlock = static_cast<int>(kernel.max_threads);
     attributes->maxDynamicSharedSizeBytes =
-        static_cast<int>(registered->dynamic_shared_limit - std::min(registered->dynamic_shared_limit,
-                                                                     kernel.static_shared_bytes));
+        static_cast<int>(registered->dynamic_shared_limit -
+                         std::min(registered->dynamic_shared_limit, kernel.static_shared_bytes));
     attributes->ptxVersion = attributes->binaryVersion = 10 * limits::kMajor + limits::kMinor;
   });
 }

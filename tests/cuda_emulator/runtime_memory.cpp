@@ -54,7 +54,9 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned int) {
   return *pointer == nullptr ? set_error(cudaErrorMemoryAllocation) : cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return cudaHostAlloc(pointer, bytes, 0); }
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  return cudaHostAlloc(pointer, bytes, 0);
+}
 
 cudaError_t cudaFreeHost(void* pointer) {
   if (pointer == nullptr) return cudaSuccess;
@@ -83,7 +85,8 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
   });
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
   return guarded([&] { add_copy(stream_of(stream), to, from, bytes, static_cast<CopyKind>(kind), true); });
 }
 

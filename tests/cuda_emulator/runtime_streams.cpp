@@ -21,12 +21,15 @@ std::vector<std::unique_ptr<Event>>& events() {
 
 Event* event_of(cudaEvent_t handle) {
   auto* event = reinterpret_cast<Event*>(handle);
-  const bool exists = std::any_of(events().begin(), events().end(), [&](const auto& e) { return e.get() == event; });
+  const bool exists =
+      std::any_of(events().begin(), events().end(), [&](const auto& e) { return e.get() == event; });
   if (!exists) throw Finding("an event that does not exist (any more)");
   return event;
 }
 
-bool is_default(cudaStream_t handle) { return handle == nullptr || handle == cudaStreamLegacy; }
+bool is_default(cudaStream_t handle) {
+  return handle == nullptr || handle == cudaStreamLegacy;
+}
 
 void report_leaks() {
   Streams::instance().wait_for_all();
@@ -43,7 +46,9 @@ void report_leaks() {
 }
 
 // Registered before anything that the program registers, so that it runs after all of it.
-__attribute__((constructor(101))) void watch_exit() { std::atexit(report_leaks); }
+__attribute__((constructor(101))) void watch_exit() {
+  std::atexit(report_leaks);
+}
 
 }  // namespace
 
@@ -65,7 +70,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* handle, unsigned int flags) 
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t* handle) { return cudaStreamCreateWithFlags(handle, cudaStreamDefault); }
+cudaError_t cudaStreamCreate(cudaStream_t* handle) {
+  return cudaStreamCreateWithFlags(handle, cudaStreamDefault);
+}
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* handle, unsigned int flags, int) {
   return cudaStreamCreateWithFlags(handle, flags);
@@ -112,7 +119,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* handle, unsigned int) {
   return cudaSuccess;
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t* handle) { return cudaEventCreateWithFlags(handle, 0); }
+cudaError_t cudaEventCreate(cudaEvent_t* handle) {
+  return cudaEventCreateWithFlags(handle, 0);
+}
 
 cudaError_t cudaEventDestroy(cudaEvent_t handle) {
   return guarded([&] {
@@ -122,9 +131,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t handle) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream) {
-  return guarded([&] {
-    event_of(handle)->recorded = Streams::instance().add(stream_of(stream), "an event", nullptr);
-  });
+  return guarded(
+      [&] { event_of(handle)->recorded = Streams::instance().add(stream_of(stream), "an event", nullptr); });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
@@ -145,7 +153,8 @@ cudaError_t cudaEventQuery(cudaEvent_t handle) {
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   return guarded([&] {
     const auto &first = event_of(start)->recorded, &last = event_of(end)->recorded;
-    if (!first || !last || !first->done || !last->done) throw Finding("cudaEventElapsedTime of events not yet reached");
+    if (!first || !last || !first->done || !last->done)
+      throw Finding("cudaEventElapsedTime of events not yet reached");
     *milliseconds = static_cast<float>(1e3 * (last->finished_at - first->finished_at));
   });
 }

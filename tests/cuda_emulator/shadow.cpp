@@ -74,13 +74,13 @@ bool Shadow::read_row(size_t offset, size_t lane_bytes, const Clock& clock, uint
   Record* readers = readers_.get() + first;
   const Record self = clock.self | pc, block_length = clock.barrier_end - clock.block_begin;
   const Record begin = clock.block_begin, ordered = clock.ordered_end, initialised = clock.initialised;
-  const Record launch = clock.launch_begin;
+  const Record launch = clock.launch_begin, readable_end = clock.readable_end;
   uint64_t trouble = 0;
 #pragma GCC ivdep
   for (int i = 0; i < count; ++i) {
     const Record me = record_of_cell(self, static_cast<size_t>(i), lane_shift);
     const Record w = writers[i], r = readers[i];
-    const bool written = (w >= initialised) & is_settled(w, me, ordered, begin, block_length);
+    const bool written = (w >= initialised) & (w < readable_end) & is_settled(w, me, ordered, begin, block_length);
     const bool reader_known = is_settled(r, me, ordered, begin, block_length) | ((r >= launch) & (r < begin));
     trouble |= static_cast<uint64_t>(!(written & reader_known));
   }
@@ -126,7 +126,7 @@ bool Shadow::read_same(size_t offset, size_t bytes, const Clock& clock, uint32_t
   for (size_t i = first; i < first + count; ++i) {
     const Record w = writers_[i], r = readers_[i];
     const bool written =
-        w >= clock.initialised && (w < clock.ordered_end || w - clock.block_begin < block_length);
+        w >= clock.initialised && w < clock.readable_end && (w < clock.ordered_end || w - clock.block_begin < block_length);
     const bool other_block = r >= clock.launch_begin && r < clock.block_begin;
     const bool reader_known = other_block || r < clock.ordered_end || r - clock.block_begin < block_length ||
                               ((r ^ me) & record::kSameThread) == 0;

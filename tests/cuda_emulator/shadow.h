@@ -37,12 +37,24 @@ constexpr Record kSameThread = ~(kPcMask | kAtomic);
 
 constexpr uint32_t kHostSegment = 1;  // of what the host or a copy before any kernel wrote
 
-inline uint32_t segment(Record r) { return static_cast<uint32_t>(r >> kSegmentShift); }
-inline uint32_t pc(Record r) { return static_cast<uint32_t>(r & kPcMask); }
-inline int warp(Record r) { return static_cast<int>(r >> kWarpShift & 31); }
-inline int lane(Record r) { return static_cast<int>(r >> kLaneShift & 31); }
-inline Others others(Record r) { return static_cast<Others>(r >> kOthersShift & 3); }
-inline Record with_others(Record r, Others o) { return (r & ~kOthersMask) | Record{o} << kOthersShift; }
+inline uint32_t segment(Record r) {
+  return static_cast<uint32_t>(r >> kSegmentShift);
+}
+inline uint32_t pc(Record r) {
+  return static_cast<uint32_t>(r & kPcMask);
+}
+inline int warp(Record r) {
+  return static_cast<int>(r >> kWarpShift & 31);
+}
+inline int lane(Record r) {
+  return static_cast<int>(r >> kLaneShift & 31);
+}
+inline Others others(Record r) {
+  return static_cast<Others>(r >> kOthersShift & 3);
+}
+inline Record with_others(Record r, Others o) {
+  return (r & ~kOthersMask) | Record{o} << kOthersShift;
+}
 inline Record make(uint32_t segment, int warp, int lane, uint32_t pc) {
   return Record{segment} << kSegmentShift | Record{static_cast<uint32_t>(lane)} << kLaneShift |
          Record{static_cast<uint32_t>(warp)} << kWarpShift | pc;
@@ -52,12 +64,14 @@ inline Record make(uint32_t segment, int warp, int lane, uint32_t pc) {
 
 // What one warp knows of time at the moment of an access. Bounds are segments shifted to a record's place.
 struct Clock {
-  Record initialised = 0;    // writes before this are none: 1 segment for global memory, the block's first for shared
-  Record ordered_end = 0;    // accesses before this are of earlier operations that are ordered before this one
-  Record launch_begin = 0;   // shared memory: the same as block_begin
+  // Writes before this are none: of global memory before the host's segment, of shared memory before the block's first.
+  Record initialised = 0;
+  Record readable_end = ~Record{0};  // writes from here on must not be read: the launch's own, by ld.global.nc
+  Record ordered_end = 0;   // accesses before this are of earlier operations that are ordered before this one
+  Record launch_begin = 0;  // shared memory: the same as block_begin
   Record block_begin = 0;
-  Record barrier_end = 0;    // of the block's own: before the last barrier of all its threads
-  Record self = 0;           // segment and warp of the accessing warp, lane 0, no pc
+  Record barrier_end = 0;  // of the block's own: before the last barrier of all its threads
+  Record self = 0;         // segment and warp of the accessing warp, lane 0, no pc
 };
 
 // The two records of every cell of an allocation.
@@ -75,7 +89,8 @@ class Shadow {
   void refine_for(size_t offset, size_t bytes) {
     const size_t mask = (size_t{1} << shift_) - 1;
     const bool to_the_end = offset + bytes == bytes_;
-    if ((offset & mask) != 0 || ((bytes & mask) != 0 && !to_the_end)) refine(offset | (to_the_end ? 0 : bytes));
+    if ((offset & mask) != 0 || ((bytes & mask) != 0 && !to_the_end))
+      refine(offset | (to_the_end ? 0 : bytes));
   }
 
   void fill(size_t offset, size_t bytes, Record writer);  // written by `writer`, read by nobody

@@ -18,11 +18,21 @@ uint16_t to_small(double x, const SmallFormat& format, Rounding rounding) {
   const bool odd = std::fmod(whole, 2) == 1;
   bool up = false;
   switch (rounding) {
-    case Rounding::kNearest: up = rest > 0.5 || (rest == 0.5 && odd); break;
-    case Rounding::kZero: up = false; break;
-    case Rounding::kDown: up = negative && rest > 0; break;
-    case Rounding::kUp: up = !negative && rest > 0; break;
-    case Rounding::kAway: up = rest >= 0.5; break;
+    case Rounding::kNearest:
+      up = rest > 0.5 || (rest == 0.5 && odd);
+      break;
+    case Rounding::kZero:
+      up = false;
+      break;
+    case Rounding::kDown:
+      up = negative && rest > 0;
+      break;
+    case Rounding::kUp:
+      up = !negative && rest > 0;
+      break;
+    case Rounding::kAway:
+      up = rest >= 0.5;
+      break;
   }
   // Adding the fraction to the biased exponent carries into it where the fraction overflows, as subnormals do.
   const uint64_t units = static_cast<uint64_t>(whole) + (up ? 1 : 0);

@@ -20,7 +20,9 @@ constexpr SmallFormat kBrain{8, -126, 127, 0x7f80, 0x7fff};
 // rounds towards zero from there.
 uint16_t to_small(double x, const SmallFormat& format, Rounding rounding);
 
-inline float brain_to_float(uint16_t bits) { return __builtin_bit_cast(float, uint32_t{bits} << 16); }
+inline float brain_to_float(uint16_t bits) {
+  return __builtin_bit_cast(float, uint32_t{bits} << 16);
+}
 
 // To nearest, ties to even, NaN to 0x7fff: the common case, as integer operations that vectorise.
 inline uint16_t float_to_brain(float x) {
@@ -37,11 +39,15 @@ inline float half_to_float(uint16_t bits) {
   if (rest > 0x7c00u) return __builtin_bit_cast(float, 0x7fffffffu);
   const uint32_t special = 0x7f800000u;
   const float subnormal = static_cast<float>(static_cast<int32_t>(rest)) * 0x1p-24f;
-  const uint32_t size = rest >= 0x7c00u ? special : rest < 0x400u ? __builtin_bit_cast(uint32_t, subnormal) : normal;
+  const uint32_t size = rest >= 0x7c00u ? special
+                        : rest < 0x400u ? __builtin_bit_cast(uint32_t, subnormal)
+                                        : normal;
   return __builtin_bit_cast(float, sign | size);
 }
 
-inline uint16_t float_to_half(float x) { return to_small(static_cast<double>(x), kHalf, Rounding::kNearest); }
+inline uint16_t float_to_half(float x) {
+  return to_small(static_cast<double>(x), kHalf, Rounding::kNearest);
+}
 
 // a * b + c with one rounding, as a double that rounds to either small format correctly: where the sum is not exact,
 // its last bit is set (rounding to odd), so that no second rounding can meet a tie. Products of 16-bit numbers are exact.

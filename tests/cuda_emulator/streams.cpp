@@ -76,11 +76,12 @@ void Streams::destroy(Stream* stream) {
 }
 
 bool Streams::exists(const Stream* stream) const {
-  return stream == default_.get() ||
-         std::any_of(streams_.begin(), streams_.end(), [&](const auto& each) { return each.get() == stream; });
+  return stream == default_.get() || std::any_of(streams_.begin(), streams_.end(),
+                                                 [&](const auto& each) { return each.get() == stream; });
 }
 
-std::shared_ptr<Operation> Streams::add(Stream* stream, std::string name, std::function<void(const Operation&)> run,
+std::shared_ptr<Operation> Streams::add(Stream* stream, std::string name,
+                                        std::function<void(const Operation&)> run,
                                         const std::shared_ptr<Operation>& also_after) {
   auto operation = std::make_shared<Operation>();
   operation->name = std::move(name);
@@ -110,7 +111,8 @@ void Streams::execute(const std::shared_ptr<Operation>& operation) {
   std::vector<std::shared_ptr<Operation>> stack{operation};
   while (!stack.empty()) {
     const std::shared_ptr<Operation> top = stack.back();
-    const auto waits_for = std::find_if(top->after.begin(), top->after.end(), [](const auto& o) { return !o->done; });
+    const auto waits_for =
+        std::find_if(top->after.begin(), top->after.end(), [](const auto& o) { return !o->done; });
     if (!top->done && waits_for != top->after.end()) {
       stack.push_back(*waits_for);
       continue;
@@ -160,7 +162,8 @@ uint32_t History::ordered_end() const {
 }
 
 bool History::is_ordered(uint32_t segment) const {
-  if (segment <= record::kHostSegment || executed().empty() || segment < executed().front().first_segment) return true;
+  if (segment <= record::kHostSegment || executed().empty() || segment < executed().front().first_segment)
+    return true;
   const Executed& other = executed_at(segment);
   return other.sequence <= known_of(operation_.known, other.stream);
 }

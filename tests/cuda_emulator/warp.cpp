@@ -12,7 +12,9 @@ namespace kiln::emulator {
 
 namespace {
 
-int first_lane(uint32_t lanes) { return std::countr_zero(lanes); }
+int first_lane(uint32_t lanes) {
+  return std::countr_zero(lanes);
+}
 
 }  // namespace
 
@@ -62,8 +64,8 @@ uint32_t Warp::lowest_pc() const {
 // The path that is furthest back goes first: so paths that part come together again where the code does.
 void Warp::run() {
   while (!paths_.empty()) {
-    const auto next =
-        std::min_element(paths_.begin(), paths_.end(), [](const Path& a, const Path& b) { return a.pc < b.pc; });
+    const auto next = std::min_element(paths_.begin(), paths_.end(),
+                                       [](const Path& a, const Path& b) { return a.pc < b.pc; });
     const Path path = *next;
     *next = paths_.back();
     paths_.pop_back();
@@ -82,9 +84,12 @@ void Warp::run_masked(const Op& op, uint32_t lanes) {
     for (int l = 0; l < kLanes; ++l) d[l] = lanes >> l & 1 ? computed[l] : d[l];
   };
   switch (op.width) {
-    case 2: return blend(uint16_t{});
-    case 4: return blend(uint32_t{});
-    default: return blend(uint64_t{});
+    case 2:
+      return blend(uint16_t{});
+    case 4:
+      return blend(uint32_t{});
+    default:
+      return blend(uint64_t{});
   }
 }
 
@@ -122,17 +127,21 @@ void Warp::run_path(Path path) {
           run_masked(op, lanes);
         }
         break;
-      case OpKind::kMasked: op.run(registers_, op, lanes); break;
+      case OpKind::kMasked:
+        op.run(registers_, op, lanes);
+        break;
       case OpKind::kMemory:
         pc_ = pc;
         op.collective(*this, op, lanes);
         break;
-      case OpKind::kNothing: break;
+      case OpKind::kNothing:
+        break;
       case OpKind::kBranch:
         if (op.target <= pc) {
           pc_ = pc;
           const uint64_t steps = pc - op.target + 1;
-          if (steps_left_ < steps) fail(first_lane(lanes), "an endless loop? The warp has run out of its budget of steps");
+          if (steps_left_ < steps)
+            fail(first_lane(lanes), "an endless loop? The warp has run out of its budget of steps");
           steps_left_ -= steps;
         }
         if (lanes == active) {
@@ -174,7 +183,9 @@ void Warp::run_path(Path path) {
         if (lanes != active) add_path(pc + 1, active & ~lanes);
         enter_barrier(op, lanes);
         return leave();
-      case OpKind::kTrap: pc_ = pc; fail(first_lane(lanes), "trap, or a failed assertion");
+      case OpKind::kTrap:
+        pc_ = pc;
+        fail(first_lane(lanes), "trap, or a failed assertion");
       case OpKind::kUnsupported: {
         pc_ = pc;
         const std::string& why = op.detail->message;
@@ -192,9 +203,10 @@ void Warp::exit_lanes(uint32_t lanes) {
                                         waiting.lanes, block_.kernel().where(waiting.pc)));
   }
   if (!at_barrier_.empty()) {
-    fail(first_lane(lanes), fmt::format("early exit before a barrier: lanes {:#010x} exit while others of their warp "
-                                        "wait at the barrier {}",
-                                        lanes, block_.kernel().where(at_barrier_.front().pc)));
+    fail(first_lane(lanes),
+         fmt::format("early exit before a barrier: lanes {:#010x} exit while others of their warp "
+                     "wait at the barrier {}",
+                     lanes, block_.kernel().where(at_barrier_.front().pc)));
   }
   live_ &= ~lanes;
 }
@@ -221,7 +233,8 @@ void Warp::run_collective(const Op& op, uint32_t lanes) {
 
 void Warp::enter_collective(const Op& op, uint32_t lanes) {
   if (op.c == kNoRow) {
-    if (existing_ != kAllLanes) fail(first_lane(lanes), "an instruction for whole warps in a warp of fewer lanes");
+    if (existing_ != kAllLanes)
+      fail(first_lane(lanes), "an instruction for whole warps in a warp of fewer lanes");
     return join_collective(op, lanes, kAllLanes);
   }
   const uint32_t pc = pc_;
@@ -239,13 +252,14 @@ void Warp::enter_collective(const Op& op, uint32_t lanes) {
 void Warp::join_collective(const Op& op, uint32_t lanes, uint32_t members) {
   if ((lanes & ~members) != 0) {
     fail(first_lane(lanes & ~members),
-         fmt::format("lanes {:#010x} execute a collective whose mask {:#010x} does not name them", lanes & ~members,
-                     members));
+         fmt::format("lanes {:#010x} execute a collective whose mask {:#010x} does not name them",
+                     lanes & ~members, members));
   }
   const uint32_t needed = members & existing_;
   if ((needed & ~live_) != 0) {
-    fail(first_lane(lanes), fmt::format("the mask {:#010x} of a collective names lanes {:#010x}, which have exited",
-                                        members, needed & ~live_));
+    fail(first_lane(lanes),
+         fmt::format("the mask {:#010x} of a collective names lanes {:#010x}, which have exited", members,
+                     needed & ~live_));
   }
   // A __syncwarp meets any other of the same mask, other collectives only themselves.
   const bool is_barrier = op.kind == OpKind::kWarpBarrier;
@@ -274,15 +288,17 @@ void Warp::join_collective(const Op& op, uint32_t lanes, uint32_t members) {
 void Warp::enter_barrier(const Op& op, uint32_t lanes) {
   const BarrierKind kind = static_cast<BarrierKind>(op.small);
   if (live_ != existing_) {
-    fail(first_lane(lanes), fmt::format("early exit before a barrier: lanes {:#010x} of the warp have exited and never "
-                                        "reach it",
-                                        existing_ & ~live_));
+    fail(first_lane(lanes),
+         fmt::format("early exit before a barrier: lanes {:#010x} of the warp have exited and never "
+                     "reach it",
+                     existing_ & ~live_));
   }
   for (const Path& other : at_barrier_) {
     if (other.pc == pc_) continue;
-    fail(first_lane(lanes), fmt::format("divergent barrier: lanes {:#010x} are here while lanes {:#010x} of their warp "
-                                        "wait at {}",
-                                        lanes, other.lanes, block_.kernel().where(other.pc)));
+    fail(first_lane(lanes),
+         fmt::format("divergent barrier: lanes {:#010x} are here while lanes {:#010x} of their warp "
+                     "wait at {}",
+                     lanes, other.lanes, block_.kernel().where(other.pc)));
   }
   if (at_barrier_.empty()) {
     at_barrier_.push_back({pc_, lanes});
@@ -290,7 +306,8 @@ void Warp::enter_barrier(const Op& op, uint32_t lanes) {
   } else {
     at_barrier_.front().lanes |= lanes;
   }
-  if (op.c != kNoRow) barrier_predicate_ |= (mask_row(registers_, op.c) ^ (op.target != 0 ? kAllLanes : 0)) & lanes;
+  if (op.c != kNoRow)
+    barrier_predicate_ |= (mask_row(registers_, op.c) ^ (op.target != 0 ? kAllLanes : 0)) & lanes;
   if (at_barrier_.front().lanes != live_) return;
   const uint32_t number = row<const uint32_t>(registers_, op.a)[first_lane(live_)];
   const bool is_all = op.b == kNoRow;
@@ -298,7 +315,8 @@ void Warp::enter_barrier(const Op& op, uint32_t lanes) {
                                    : row<const uint32_t>(registers_, op.b)[first_lane(live_)];
   if (number >= kBarriers) fail(first_lane(lanes), fmt::format("barrier {} of {}", number, kBarriers));
   if (expected == 0 || expected % kLanes != 0 || expected > static_cast<uint32_t>(block_.warps() * kLanes)) {
-    fail(first_lane(lanes), fmt::format("a barrier of {} threads in a block of {}", expected, block_.threads()));
+    fail(first_lane(lanes),
+         fmt::format("a barrier of {} threads in a block of {}", expected, block_.threads()));
   }
   if (kind == BarrierKind::kArrive) {
     at_barrier_.clear();
@@ -312,11 +330,18 @@ void Warp::leave_barrier(const Barrier& barrier, bool all_threads) {
   const Op& op = block_.kernel().code[pc];
   at_barrier_.clear();
   switch (static_cast<BarrierKind>(op.small)) {
-    case BarrierKind::kRedAnd: mask_row(registers_, op.d) = barrier.ones == barrier.asked ? kAllLanes : 0; break;
-    case BarrierKind::kRedOr: mask_row(registers_, op.d) = barrier.ones > 0 ? kAllLanes : 0; break;
-    case BarrierKind::kRedPopc: std::fill_n(row<uint32_t>(registers_, op.d), kLanes, barrier.ones); break;
+    case BarrierKind::kRedAnd:
+      mask_row(registers_, op.d) = barrier.ones == barrier.asked ? kAllLanes : 0;
+      break;
+    case BarrierKind::kRedOr:
+      mask_row(registers_, op.d) = barrier.ones > 0 ? kAllLanes : 0;
+      break;
+    case BarrierKind::kRedPopc:
+      std::fill_n(row<uint32_t>(registers_, op.d), kLanes, barrier.ones);
+      break;
     case BarrierKind::kSync:
-    case BarrierKind::kArrive: break;
+    case BarrierKind::kArrive:
+      break;
   }
   if (!all_threads) {
     for (int w = 0; w < kMaxWarps; ++w) known_[w] = std::max(known_[w], barrier.known[w]);
@@ -333,15 +358,20 @@ std::string Warp::describe_waiting() const {
   };
   for (const Waiting& waiting : waiting_) add(waiting.lanes, waiting.pc);
   for (const Path& path : at_barrier_) add(path.lanes, path.pc);
-  if (live_ != existing_) text += fmt::format("\n  warp {}, lanes {:#010x} have exited", index_, existing_ & ~live_);
+  if (live_ != existing_)
+    text += fmt::format("\n  warp {}, lanes {:#010x} have exited", index_, existing_ & ~live_);
   return text;
 }
 
 // ---- order in time ---------------------------------------------------------------------------------------------
 
-void Warp::new_segment() { segment_ = take_segment(); }
+void Warp::new_segment() {
+  segment_ = take_segment();
+}
 
-void Warp::order_all_lanes() { lanes_ordered_before_ = segment_; }
+void Warp::order_all_lanes() {
+  lanes_ordered_before_ = segment_;
+}
 
 void Warp::order_lanes(uint32_t lanes) {
   if (lanes == live_) {
@@ -353,7 +383,8 @@ void Warp::order_lanes(uint32_t lanes) {
   std::array<uint32_t, kLanes> joined{};
   for (int l = 0; l < kLanes; ++l) {
     if ((lanes >> l & 1) == 0) continue;
-    for (int other = 0; other < kLanes; ++other) joined[other] = std::max(joined[other], lane_known_[l][other]);
+    for (int other = 0; other < kLanes; ++other)
+      joined[other] = std::max(joined[other], lane_known_[l][other]);
   }
   for (int l = 0; l < kLanes; ++l) {
     if (lanes >> l & 1) joined[l] = segment_;
@@ -382,7 +413,9 @@ Clock Warp::shared_clock() const {
   return clock;
 }
 
-Record Warp::record(int lane) const { return record::make(segment_, index_, lane, 0); }
+Record Warp::record(int lane) const {
+  return record::make(segment_, index_, lane, 0);
+}
 
 bool Warp::is_ordered(Record r, int lane, const Clock& clock) const {
   if (r < clock.ordered_end) return true;

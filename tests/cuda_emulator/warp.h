@@ -115,7 +115,8 @@ class Warp {
   uint32_t lanes_ordered_before_ = 0;  // segments of this warp before this one are ordered for all its lanes
   std::array<std::array<uint32_t, kLanes>, kLanes> lane_known_{};  // [lane][other]: after partial __syncwarp
   bool has_lane_order_ = false;
-  std::array<uint32_t, kMaxWarps> known_{};  // last segment of each warp that is ordered before, by named barriers
+  std::array<uint32_t, kMaxWarps>
+      known_{};  // last segment of each warp that is ordered before, by named barriers
 
   std::vector<PendingCopy> pending_copies_;
   std::array<uint32_t, kLanes> copy_groups_{};  // cp.async groups that each lane has committed
@@ -126,8 +127,8 @@ struct Barrier {
   uint32_t expected = 0, arrived = 0;  // threads, in whole warps
   bool is_all = false;                 // it was asked for without a count of threads
   uint32_t waiting_warps = 0;
-  uint32_t pc = 0;               // of the first arrival
-  uint32_t ones = 0, asked = 0;  // of bar.red: threads with a true predicate, threads in all
+  uint32_t pc = 0;                          // of the first arrival
+  uint32_t ones = 0, asked = 0;             // of bar.red: threads with a true predicate, threads in all
   std::array<uint32_t, kMaxWarps> known{};  // what all that have arrived know, see Warp
 };
 

@@ -6,7 +6,9 @@ namespace kiln::emulator::testing {
 
 namespace {
 
-__host__ __device__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
+__host__ __device__ int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
 
 __device__ float warp_sum(float v) {
   for (int offset = 16; offset > 0; offset /= 2) v += __shfl_down_sync(0xffffffffu, v, offset);
@@ -23,7 +25,8 @@ __global__ void vectors(float* out, const float* in, int n) {
 }
 
 __global__ void saxpy(float* y, const float* x, float a, int n) {
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) y[i] = a * x[i] + y[i];
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+    y[i] = a * x[i] + y[i];
 }
 
 __global__ void transpose(float* out, const float* in, int rows, int columns) {
@@ -77,7 +80,8 @@ __global__ void count_bytes(unsigned* bins, const uint8_t* in, int n) {
   __shared__ unsigned local[256];
   local[threadIdx.x] = 0;
   __syncthreads();
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) atomicAdd(&local[in[i]], 1u);
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+    atomicAdd(&local[in[i]], 1u);
   __syncthreads();
   atomicAdd(&bins[threadIdx.x], local[threadIdx.x]);
 }
@@ -157,9 +161,11 @@ __global__ void softmax(float* out, const float* in, int columns) {
     sum = sum * expf(before - largest) + expf(x[c] - largest);
   }
   for (int offset = 16; offset > 0; offset /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, largest, offset), total = __shfl_xor_sync(0xffffffffu, sum, offset);
+    const float other = __shfl_xor_sync(0xffffffffu, largest, offset),
+                total = __shfl_xor_sync(0xffffffffu, sum, offset);
     const float both = fmaxf(largest, other);
-    sum = (largest == both ? sum : sum * expf(largest - both)) + (other == both ? total : total * expf(other - both));
+    sum = (largest == both ? sum : sum * expf(largest - both)) +
+          (other == both ? total : total * expf(other - both));
     largest = both;
   }
   for (int c = threadIdx.x; c < columns; c += 32) out[blockIdx.x * columns + c] = expf(x[c] - largest) / sum;
@@ -227,7 +233,8 @@ __global__ void pipeline(float* out, const float* in, int count) {
   const auto fetch = [&](int tile) {
     if (tile < count) {
       const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(&stages[tile % 3][4 * i]));
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(in + 256 * tile + 4 * i) : "memory");
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(in + 256 * tile + 4 * i)
+                   : "memory");
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
@@ -256,12 +263,23 @@ __global__ void choose(float* out, const float* in, int n, int which) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   switch ((which + i) % 6) {
-    case 0: out[i] = in[i] + 1; break;
-    case 1: out[i] = in[i] * in[i]; break;
-    case 2: out[i] = sinf(in[i]); break;
-    case 3: out[i] = -in[i]; break;
-    case 4: out[i] = tanhf(in[i]); break;
-    default: out[i] = logf(1 + fabsf(in[i]));
+    case 0:
+      out[i] = in[i] + 1;
+      break;
+    case 1:
+      out[i] = in[i] * in[i];
+      break;
+    case 2:
+      out[i] = sinf(in[i]);
+      break;
+    case 3:
+      out[i] = -in[i];
+      break;
+    case 4:
+      out[i] = tanhf(in[i]);
+      break;
+    default:
+      out[i] = logf(1 + fabsf(in[i]));
   }
 }
 
@@ -323,7 +341,8 @@ __global__ void rows_from_the_end(float* out, const float* in, int rows, int col
   if (blockIdx.x >= rows) return;  // the whole block
   for (int c = threadIdx.x; c < columns; c += blockDim.x) row[c] = in[blockIdx.x * columns + c];
   __syncthreads();
-  for (int c = threadIdx.x; c < columns; c += blockDim.x) out[(rows - 1 - blockIdx.x) * columns + c] = row[columns - 1 - c];
+  for (int c = threadIdx.x; c < columns; c += blockDim.x)
+    out[(rows - 1 - blockIdx.x) * columns + c] = row[columns - 1 - c];
 }
 
 __global__ void philox(uint32_t* out, int n, uint32_t seed) {
@@ -344,16 +363,30 @@ __global__ void philox(uint32_t* out, int n, uint32_t seed) {
 
 }  // namespace
 
-void copy_vectors(float* out, const float* in, int n) { vectors<<<ceil_div(n, 512), 128>>>(out, in, n); }
-void saxpy_strided(float* y, const float* x, float a, int n) { saxpy<<<3, 96>>>(y, x, a, n); }
+void copy_vectors(float* out, const float* in, int n) {
+  vectors<<<ceil_div(n, 512), 128>>>(out, in, n);
+}
+void saxpy_strided(float* y, const float* x, float a, int n) {
+  saxpy<<<3, 96>>>(y, x, a, n);
+}
 void transpose_tiles(float* out, const float* in, int rows, int columns) {
   transpose<<<dim3(ceil_div(columns, 32), ceil_div(rows, 32)), dim3(32, 8)>>>(out, in, rows, columns);
 }
-void reduce_tree(float* out, const float* in, int n) { tree<<<ceil_div(n, 128), 128, 128 * sizeof(float)>>>(out, in, n); }
-void reduce_shuffles(float* out, const float* in, int n) { shuffles<<<1, 256>>>(out, in, n); }
-void reduce_atomics(float* out, const float* in, int n) { atomics<<<ceil_div(n, 128), 128>>>(out, in, n); }
-void histogram(unsigned* bins, const uint8_t* in, int n) { count_bytes<<<4, 256>>>(bins, in, n); }
-void scan_block(int* out, const int* in, int n) { scan<<<1, 256>>>(out, in, n); }
+void reduce_tree(float* out, const float* in, int n) {
+  tree<<<ceil_div(n, 128), 128, 128 * sizeof(float)>>>(out, in, n);
+}
+void reduce_shuffles(float* out, const float* in, int n) {
+  shuffles<<<1, 256>>>(out, in, n);
+}
+void reduce_atomics(float* out, const float* in, int n) {
+  atomics<<<ceil_div(n, 128), 128>>>(out, in, n);
+}
+void histogram(unsigned* bins, const uint8_t* in, int n) {
+  count_bytes<<<4, 256>>>(bins, in, n);
+}
+void scan_block(int* out, const int* in, int n) {
+  scan<<<1, 256>>>(out, in, n);
+}
 void multiply_naive(float* c, const float* a, const float* b, int n) {
   naive<<<dim3(ceil_div(n, 16), ceil_div(n, 8)), dim3(16, 8)>>>(c, a, b, n);
 }
@@ -363,25 +396,50 @@ void multiply_tiles(float* c, const float* a, const float* b, int n) {
 void multiply_registers(float* c, const float* a, const float* b, int n) {
   registers<<<dim3(ceil_div(n, 32), ceil_div(n, 32)), 64>>>(c, a, b, n);
 }
-void softmax_rows(float* out, const float* in, int rows, int columns) { softmax<<<rows, 32>>>(out, in, columns); }
-void stencil(float* out, const float* in, int n) { three_points<<<ceil_div(n, 64), 64>>>(out, in, n); }
-void producer_consumer(float* out, const float* in, int n) { specialised<<<1, 96>>>(out, in, n / 64); }
-void bytes_of_others(uint8_t* out, int n) { write_bytes<<<ceil_div(n, 64), 64>>>(out, n); }
-void halves_of_words(uint16_t* out, int n) { write_halves<<<ceil_div(n, 64), 64>>>(out, n); }
-void compact(int* out, int* count, const int* in, int n) { keep_positive<<<ceil_div(n, 128), 128>>>(out, count, in, n); }
-void reverse_by_pipeline(float* out, const float* in, int count) { pipeline<<<1, 64>>>(out, in, count); }
+void softmax_rows(float* out, const float* in, int rows, int columns) {
+  softmax<<<rows, 32>>>(out, in, columns);
+}
+void stencil(float* out, const float* in, int n) {
+  three_points<<<ceil_div(n, 64), 64>>>(out, in, n);
+}
+void producer_consumer(float* out, const float* in, int n) {
+  specialised<<<1, 96>>>(out, in, n / 64);
+}
+void bytes_of_others(uint8_t* out, int n) {
+  write_bytes<<<ceil_div(n, 64), 64>>>(out, n);
+}
+void halves_of_words(uint16_t* out, int n) {
+  write_halves<<<ceil_div(n, 64), 64>>>(out, n);
+}
+void compact(int* out, int* count, const int* in, int n) {
+  keep_positive<<<ceil_div(n, 128), 128>>>(out, count, in, n);
+}
+void reverse_by_pipeline(float* out, const float* in, int count) {
+  pipeline<<<1, 64>>>(out, in, count);
+}
 void apply_functor(float* out, const float* in, int n, int which) {
   if (which == 0) apply<<<ceil_div(n, 64), 64>>>(out, in, n, Double());
   if (which == 1) apply<<<ceil_div(n, 64), 64>>>(out, in, n, Root());
   if (which > 1) choose<<<ceil_div(n, 64), 64>>>(out, in, n, which);
 }
-void warp_halves(float* out, const float* in) { halves<<<1, 32>>>(out, in); }
-void brain_gelu(uint16_t* out, const uint16_t* in, int n) {
-  gelu<<<ceil_div(n / 2, 64), 64>>>(reinterpret_cast<__nv_bfloat162*>(out), reinterpret_cast<const __nv_bfloat162*>(in), n / 2);
+void warp_halves(float* out, const float* in) {
+  halves<<<1, 32>>>(out, in);
 }
-void struct_by_value(float* out, int n) { by_value<<<ceil_div(n, 64), 64>>>({out, n, {1, 2, 3, 5, 7}}); }
-void sort_bitonic(int* values, int n) { bitonic<<<1, n, n * sizeof(int)>>>(values, n); }
-void last_rows(float* out, const float* in, int rows, int columns) { rows_from_the_end<<<rows + 3, 64>>>(out, in, rows, columns); }
-void random_numbers(uint32_t* out, int n, uint32_t seed) { philox<<<ceil_div(n, 64), 64>>>(out, n, seed); }
+void brain_gelu(uint16_t* out, const uint16_t* in, int n) {
+  gelu<<<ceil_div(n / 2, 64), 64>>>(reinterpret_cast<__nv_bfloat162*>(out),
+                                    reinterpret_cast<const __nv_bfloat162*>(in), n / 2);
+}
+void struct_by_value(float* out, int n) {
+  by_value<<<ceil_div(n, 64), 64>>>({out, n, {1, 2, 3, 5, 7}});
+}
+void sort_bitonic(int* values, int n) {
+  bitonic<<<1, n, n * sizeof(int)>>>(values, n);
+}
+void last_rows(float* out, const float* in, int rows, int columns) {
+  rows_from_the_end<<<rows + 3, 64>>>(out, in, rows, columns);
+}
+void random_numbers(uint32_t* out, int n, uint32_t seed) {
+  philox<<<ceil_div(n, 64), 64>>>(out, n, seed);
+}
 
 }  // namespace kiln::emulator::testing

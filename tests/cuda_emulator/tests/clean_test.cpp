@@ -24,11 +24,14 @@ std::vector<float> numbers(size_t count, uint32_t seed = 1) {
 }
 
 // fp32 sums of n terms of size s: n rounding errors of at most half an ulp of a partial sum, at most n s 2^-24 each.
-double sum_tolerance(size_t n, double size) { return static_cast<double>(n) * static_cast<double>(n) * size * 0x1p-24; }
+double sum_tolerance(size_t n, double size) {
+  return static_cast<double>(n) * static_cast<double>(n) * size * 0x1p-24;
+}
 
 void expect_near(const std::vector<float>& got, const std::vector<double>& expected, double tolerance) {
   ASSERT_EQ(got.size(), expected.size());
-  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(static_cast<double>(got[i]), expected[i], tolerance) << "at " << i;
+  for (size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(static_cast<double>(got[i]), expected[i], tolerance) << "at " << i;
 }
 
 TEST(Clean, CopiesInVectors) {
@@ -99,7 +102,8 @@ TEST(Clean, MatrixProductsInThreeWays) {
   std::vector<double> expected(kN * kN);
   for (size_t i = 0; i < kN; ++i) {
     for (size_t j = 0; j < kN; ++j) {
-      for (size_t k = 0; k < kN; ++k) expected[i * kN + j] += static_cast<double>(a[i * kN + k]) * static_cast<double>(b[k * kN + j]);
+      for (size_t k = 0; k < kN; ++k)
+        expected[i * kN + j] += static_cast<double>(a[i * kN + k]) * static_cast<double>(b[k * kN + j]);
     }
   }
   DeviceArray<float> da(a), db(b);
@@ -117,7 +121,8 @@ TEST(Clean, Softmax) {
   for (size_t r = 0; r < kRows; ++r) {
     double sum = 0;
     for (size_t c = 0; c < kColumns; ++c) sum += std::exp(static_cast<double>(in[r * kColumns + c]));
-    for (size_t c = 0; c < kColumns; ++c) expected[r * kColumns + c] = std::exp(static_cast<double>(in[r * kColumns + c])) / sum;
+    for (size_t c = 0; c < kColumns; ++c)
+      expected[r * kColumns + c] = std::exp(static_cast<double>(in[r * kColumns + c])) / sum;
   }
   DeviceArray<float> from(in), to(in.size());
   softmax_rows(to.data(), from.data(), kRows, kColumns);
@@ -130,7 +135,8 @@ TEST(Clean, Stencil) {
   stencil(to.data(), from.data(), 200);
   std::vector<double> expected;
   for (size_t i = 0; i < 200; ++i) {
-    expected.push_back((i > 0 ? static_cast<double>(in[i - 1]) : 0) + 2 * static_cast<double>(in[i]) + (i < 199 ? static_cast<double>(in[i + 1]) : 0));
+    expected.push_back((i > 0 ? static_cast<double>(in[i - 1]) : 0) + 2 * static_cast<double>(in[i]) +
+                       (i < 199 ? static_cast<double>(in[i + 1]) : 0));
   }
   expect_near(to.read(), expected, 8 * 0x1p-23);
 }
@@ -189,7 +195,9 @@ TEST(Clean, FunctorsAndSwitches) {
     for (size_t i = 0; i < in.size(); ++i) {
       const double x = static_cast<double>(in[i]);
       const double by_case[] = {x + 1, x * x, std::sin(x), -x, std::tanh(x), std::log(1 + std::fabs(x))};
-      expected.push_back(which == 0 ? 2 * x : which == 1 ? std::sqrt(std::fabs(x)) : by_case[(static_cast<size_t>(which) + i) % 6]);
+      expected.push_back(which == 0   ? 2 * x
+                         : which == 1 ? std::sqrt(std::fabs(x))
+                                      : by_case[(static_cast<size_t>(which) + i) % 6]);
     }
     expect_near(to.read(), expected, 8 * 0x1p-22);  // values up to 4, a few ulps of the functions
   }
@@ -213,7 +221,8 @@ TEST(Clean, BrainGelu) {
   brain_gelu(to.data(), from.data(), 100);
   const std::vector<uint16_t> got = to.read();
   for (size_t i = 0; i < in.size(); ++i) {
-    const double x = static_cast<double>(brain_to_float(in[i])), expected = 0.5 * x * (1 + std::erf(x * std::sqrt(0.5)));
+    const double x = static_cast<double>(brain_to_float(in[i])),
+                 expected = 0.5 * x * (1 + std::erf(x * std::sqrt(0.5)));
     // Half an ulp of bf16, and what 1 + erff loses in fp32 near -2.
     ASSERT_NEAR(static_cast<double>(brain_to_float(got[i])), expected, std::fabs(expected) * 0x1p-8 + 1e-6);
   }
@@ -250,7 +259,8 @@ TEST(Clean, Philox) {
   random_numbers(to.data(), 70, 0);
   const std::vector<uint32_t> got = to.read();
   // Known answer of Philox4x32-10 for counter and key zero, from the Random123 library's tests.
-  EXPECT_EQ(std::vector<uint32_t>(got.begin(), got.begin() + 4), (std::vector<uint32_t>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(std::vector<uint32_t>(got.begin(), got.begin() + 4),
+            (std::vector<uint32_t>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
 }
 
 // A grid of more blocks than fit into 16 bits, and of three dimensions.

@@ -14,8 +14,12 @@ namespace kiln::emulator::testing {
 
 namespace {
 
-uint16_t raw(__half x) { return __half_raw(x).x; }
-uint16_t raw(__nv_bfloat16 x) { return __nv_bfloat16_raw(x).x; }
+uint16_t raw(__half x) {
+  return __half_raw(x).x;
+}
+uint16_t raw(__nv_bfloat16 x) {
+  return __nv_bfloat16_raw(x).x;
+}
 float half_value(Bits bits) {
   __half_raw r;
   r.x = static_cast<uint16_t>(bits);
@@ -29,7 +33,8 @@ float brain_value(Bits bits) {
 
 void check1(const std::string& instruction, const std::string& to, const std::string& from,
             const std::function<Bits(Bits)>& expected) {
-  expect_ptx(instruction + " %d, %a;", to, {from}, interesting({from}), [&](Values v) { return expected(v[0]); });
+  expect_ptx(instruction + " %d, %a;", to, {from}, interesting({from}),
+             [&](Values v) { return expected(v[0]); });
 }
 
 TEST(Convert, FloatsToSmallFloats) {
@@ -63,7 +68,8 @@ TEST(Convert, SmallFloatsToFloats) {
 }
 
 TEST(Convert, BetweenFloatAndDouble) {
-  check1("cvt.f64.f32", "f64", "f32", [](Bits a) { return std::bit_cast<Bits>(static_cast<double>(f32(a))); });
+  check1("cvt.f64.f32", "f64", "f32",
+         [](Bits a) { return std::bit_cast<Bits>(static_cast<double>(f32(a))); });
   for (const auto& [name, mode] : {std::pair("rn", FE_TONEAREST), std::pair("rz", FE_TOWARDZERO),
                                    std::pair("rm", FE_DOWNWARD), std::pair("rp", FE_UPWARD)}) {
     check1(std::string("cvt.") + name + ".f32.f64", "f32", "f64", [mode = mode](Bits a) {
@@ -78,12 +84,14 @@ TEST(Convert, BetweenFloatAndDouble) {
     const float x = f32(a);
     return bits_of(x != x || x <= 0 ? 0.0f : x > 1 ? 1.0f : x);
   });
-  check1("cvt.ftz.f32.f32", "f32", "f32",
-         [](Bits a) { return bits_of(std::fabs(f32(a)) < 0x1p-126f ? std::copysign(0.0f, f32(a)) : f32(a)); });
-  check1("cvt.rna.tf32.f32", "b32", "f32", [](Bits a) {  // ties away from zero, at the 11th bit of the significand
-    if (f32(a) != f32(a)) return Bits{0x7fffffff};
-    return (a + 0x1000) & 0xffffe000;
+  check1("cvt.ftz.f32.f32", "f32", "f32", [](Bits a) {
+    return bits_of(std::fabs(f32(a)) < 0x1p-126f ? std::copysign(0.0f, f32(a)) : f32(a));
   });
+  check1("cvt.rna.tf32.f32", "b32", "f32",
+         [](Bits a) {  // ties away from zero, at the 11th bit of the significand
+           if (f32(a) != f32(a)) return Bits{0x7fffffff};
+           return (a + 0x1000) & 0xffffe000;
+         });
 }
 
 TEST(Convert, ToIntegralFloats) {
@@ -107,11 +115,16 @@ TEST(Convert, FloatsToIntegers) {
   const auto check = [](auto zero, const std::string& type) {
     using T = decltype(zero);
     const bool wide = sizeof(T) == 8;
-    check1("cvt.rzi." + type + ".f32", type, "f32", [&](Bits a) { return to_integer<T>(std::trunc(static_cast<long double>(f32(a))), wide); });
-    check1("cvt.rni." + type + ".f32", type, "f32", [&](Bits a) { return to_integer<T>(std::nearbyint(static_cast<long double>(f32(a))), wide); });
-    check1("cvt.rmi." + type + ".f32", type, "f32", [&](Bits a) { return to_integer<T>(std::floor(static_cast<long double>(f32(a))), wide); });
-    check1("cvt.rpi." + type + ".f32", type, "f32", [&](Bits a) { return to_integer<T>(std::ceil(static_cast<long double>(f32(a))), wide); });
-    check1("cvt.rzi." + type + ".f64", type, "f64", [&](Bits a) { return to_integer<T>(std::trunc(static_cast<long double>(f64(a))), true); });
+    check1("cvt.rzi." + type + ".f32", type, "f32",
+           [&](Bits a) { return to_integer<T>(std::trunc(static_cast<long double>(f32(a))), wide); });
+    check1("cvt.rni." + type + ".f32", type, "f32",
+           [&](Bits a) { return to_integer<T>(std::nearbyint(static_cast<long double>(f32(a))), wide); });
+    check1("cvt.rmi." + type + ".f32", type, "f32",
+           [&](Bits a) { return to_integer<T>(std::floor(static_cast<long double>(f32(a))), wide); });
+    check1("cvt.rpi." + type + ".f32", type, "f32",
+           [&](Bits a) { return to_integer<T>(std::ceil(static_cast<long double>(f32(a))), wide); });
+    check1("cvt.rzi." + type + ".f64", type, "f64",
+           [&](Bits a) { return to_integer<T>(std::trunc(static_cast<long double>(f64(a))), true); });
   };
   check(int16_t{}, "s16");
   check(uint16_t{}, "u16");
@@ -150,15 +163,19 @@ TEST(Convert, IntegersToFloats) {
 }
 
 TEST(Convert, IntegersToIntegers) {
-  check1("cvt.s64.s32", "s64", "s32", [](Bits a) { return static_cast<Bits>(int64_t{static_cast<int32_t>(a)}); });
+  check1("cvt.s64.s32", "s64", "s32",
+         [](Bits a) { return static_cast<Bits>(int64_t{static_cast<int32_t>(a)}); });
   check1("cvt.u64.u32", "u64", "u32", [](Bits a) { return a; });
   check1("cvt.u32.u64", "u32", "u64", [](Bits a) { return a & 0xffffffff; });
-  check1("cvt.s32.s16", "s32", "s16", [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int16_t>(a)}); });
+  check1("cvt.s32.s16", "s32", "s16",
+         [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int16_t>(a)}); });
   check1("cvt.u16.u32", "u16", "u32", [](Bits a) { return a & 0xffff; });
   // Types narrower than their registers: the rest is cut off, the result extended to the register.
-  check1("cvt.s32.s8", "b32", "b32", [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int8_t>(a)}); });
+  check1("cvt.s32.s8", "b32", "b32",
+         [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int8_t>(a)}); });
   check1("cvt.u32.u8", "b32", "b16", [](Bits a) { return a & 0xff; });
-  check1("cvt.s8.s32", "b32", "b32", [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int8_t>(a)}); });
+  check1("cvt.s8.s32", "b32", "b32",
+         [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int8_t>(a)}); });
   check1("cvt.u8.u32", "b16", "b32", [](Bits a) { return a & 0xff; });
   check1("cvt.sat.s16.s32", "s16", "s32", [](Bits a) {
     const int32_t x = static_cast<int32_t>(a);
@@ -185,26 +202,31 @@ void check_small(const std::string& type, Value value, Round round) {
   expect_ptx("mul." + type + " %d, %a, %b;", type, two, interesting(two), [&](Values v) {
     return result(static_cast<double>(value(v[0])) * static_cast<double>(value(v[1])));
   });
-  expect_ptx("neg." + type + " %d, %a;", type, {type}, interesting({type}), [](Values v) { return v[0] ^ 0x8000; });
-  expect_ptx("abs." + type + " %d, %a;", type, {type}, interesting({type}), [](Values v) { return v[0] & 0x7fff; });
+  expect_ptx("neg." + type + " %d, %a;", type, {type}, interesting({type}),
+             [](Values v) { return v[0] ^ 0x8000; });
+  expect_ptx("abs." + type + " %d, %a;", type, {type}, interesting({type}),
+             [](Values v) { return v[0] & 0x7fff; });
   for (const bool minimum : {true, false}) {
-    expect_ptx((minimum ? "min." : "max.") + type + " %d, %a, %b;", type, two, interesting(two), [&](Values v) {
-      const float a = value(v[0]), b = value(v[1]);
-      if (a != a) return b != b ? Bits{0x7fff} : v[1];
-      if (b != b) return v[0];
-      if (a == b) return minimum == static_cast<bool>(std::signbit(a)) ? v[0] : v[1];
-      return (a < b) == minimum ? v[0] : v[1];
-    });
+    expect_ptx((minimum ? "min." : "max.") + type + " %d, %a, %b;", type, two, interesting(two),
+               [&](Values v) {
+                 const float a = value(v[0]), b = value(v[1]);
+                 if (a != a) return b != b ? Bits{0x7fff} : v[1];
+                 if (b != b) return v[0];
+                 if (a == b) return minimum == static_cast<bool>(std::signbit(a)) ? v[0] : v[1];
+                 return (a < b) == minimum ? v[0] : v[1];
+               });
   }
   auto columns = interesting(three);
   for (size_t i = 0; i < columns[0].size(); ++i) {
-    const double product = std::fabs(static_cast<double>(value(columns[0][i])) * static_cast<double>(value(columns[1][i])));
+    const double product =
+        std::fabs(static_cast<double>(value(columns[0][i])) * static_cast<double>(value(columns[1][i])));
     const double c = std::fabs(static_cast<double>(value(columns[2][i])));
     const double ratio = product / c;
     if (!(ratio > 0x1p-30 && ratio < 0x1p30)) columns[2][i] = 0;
   }
   expect_ptx("fma.rn." + type + " %d, %a, %b, %c;", type, three, columns, [&](Values v) {
-    return result(std::fma(static_cast<double>(value(v[0])), static_cast<double>(value(v[1])), static_cast<double>(value(v[2]))));
+    return result(std::fma(static_cast<double>(value(v[0])), static_cast<double>(value(v[1])),
+                           static_cast<double>(value(v[2]))));
   });
   expect_ptx("setp.lt." + type + " %d, %a, %b;", "pred", two, interesting(two),
              [&](Values v) { return Bits{value(v[0]) < value(v[1])}; });
@@ -233,7 +255,8 @@ TEST(Small, PairsAreTwoNumbers) {
       const std::string end = operands == 3 ? " %d, %a, %b, %c;" : " %d, %a, %b;";
       const Column lows = run_ptx(instruction + "." + type + end, type, single, low);
       const Column highs = run_ptx(instruction + "." + type + end, type, single, high);
-      const Column both = run_ptx(instruction + "." + type + "x2" + end, "b32", pairs, {columns.begin(), columns.begin() + static_cast<long>(operands)});
+      const Column both = run_ptx(instruction + "." + type + "x2" + end, "b32", pairs,
+                                  {columns.begin(), columns.begin() + static_cast<long>(operands)});
       for (size_t i = 0; i < both.size(); ++i) ASSERT_EQ(both[i], highs[i] << 16 | lows[i]) << instruction;
     };
     split("add", 2);

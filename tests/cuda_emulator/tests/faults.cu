@@ -16,9 +16,13 @@ __global__ void write_beyond(float* m, int n) {
   if (i <= n) m[i] = 1;  // write_beyond
 }
 
-__global__ void write_before(float* m) { m[static_cast<int>(threadIdx.x) - 1] = 1; }  // write_before
+__global__ void write_before(float* m) {
+  m[static_cast<int>(threadIdx.x) - 1] = 1;  // write_before
+}
 
-__global__ void null_pointer(float* m) { m[threadIdx.x] = 1; }  // null_pointer
+__global__ void null_pointer(float* m) {
+  m[threadIdx.x] = 1;  // null_pointer
+}
 
 __global__ void shared_beyond(float* m) {
   __shared__ float t[64];
@@ -101,7 +105,9 @@ __global__ void race_in_block(float* m) {
   if (threadIdx.x % 32 == 0) m[0] = threadIdx.x;  // race_in_block
 }
 
-__global__ void race_in_warp(float* m) { m[threadIdx.x / 2] = threadIdx.x; }  // race_in_warp
+__global__ void race_in_warp(float* m) {
+  m[threadIdx.x / 2] = threadIdx.x;  // race_in_warp
+}
 
 __global__ void race_between_blocks(float* m) {
   if (threadIdx.x == 0) m[0] += 1;  // race_between_blocks
@@ -110,7 +116,8 @@ __global__ void race_between_blocks(float* m) {
 __global__ void read_of_other_block(float* m) {
   m[blockIdx.x * 32 + threadIdx.x] = 2;
   __syncthreads();
-  m[2048 + blockIdx.x * 32 + threadIdx.x] = m[((blockIdx.x + 1) % 2) * 32 + threadIdx.x];  // read_of_other_block
+  const int other = (blockIdx.x + 1) % 2;
+  m[2048 + blockIdx.x * 32 + threadIdx.x] = m[other * 32 + threadIdx.x];  // read_of_other_block
 }
 
 __global__ void atomic_and_plain(float* m) {
@@ -222,7 +229,9 @@ __global__ void many_threads(float* to) {
   to[threadIdx.x] = dynamic[blockDim.x - 1 - threadIdx.x];
 }
 
-__global__ void __launch_bounds__(64) bounded(float* to) { to[threadIdx.x] = 1; }
+__global__ void __launch_bounds__(64) bounded(float* to) {
+  to[threadIdx.x] = 1;
+}
 
 }  // namespace
 
@@ -269,8 +278,12 @@ void launch_fill(float* to, float value, int count, cudaStream_t stream) {
   fill<<<(count + 255) / 256, 256, 0, stream>>>(to, value, count);
 }
 
-void launch_many_threads(float* to, int threads, int shared_bytes) { many_threads<<<1, threads, shared_bytes>>>(to); }
+void launch_many_threads(float* to, int threads, int shared_bytes) {
+  many_threads<<<1, threads, shared_bytes>>>(to);
+}
 
-void launch_bounded(float* to, int threads) { bounded<<<1, threads>>>(to); }
+void launch_bounded(float* to, int threads) {
+  bounded<<<1, threads>>>(to);
+}
 
 }  // namespace kiln::emulator::testing

@@ -9,7 +9,7 @@ namespace kiln::emulator::testing {
 void launch_fault(const char* name, float* memory, float* fresh, const float* host_memory);
 
 void launch_fill(float* to, float value, int count, cudaStream_t stream);  // faultless
-void launch_many_threads(float* to, int threads, int shared_bytes);        // faultless, where the limits are kept
-void launch_bounded(float* to, int threads);                               // __launch_bounds__(64)
+void launch_many_threads(float* to, int threads, int shared_bytes);  // faultless, where the limits are kept
+void launch_bounded(float* to, int threads);                         // __launch_bounds__(64)
 
 }  // namespace kiln::emulator::testing

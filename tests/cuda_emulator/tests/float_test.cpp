@@ -12,8 +12,12 @@ namespace kiln::emulator::testing {
 
 namespace {
 
-float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
-float saturated(float x) { return x != x || x <= 0 ? 0.0f : x > 1 ? 1.0f : x; }
+float flushed(float x) {
+  return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x;
+}
+float saturated(float x) {
+  return x != x || x <= 0 ? 0.0f : x > 1 ? 1.0f : x;
+}
 
 // The result that the processor gives in a rounding mode; volatile keeps the compiler from computing it beforehand.
 template <class F>
@@ -28,7 +32,8 @@ struct Mode {
   const char* name;
   int mode;
 };
-constexpr Mode kModes[] = {{"rn", FE_TONEAREST}, {"rz", FE_TOWARDZERO}, {"rm", FE_DOWNWARD}, {"rp", FE_UPWARD}};
+constexpr Mode kModes[] = {
+    {"rn", FE_TONEAREST}, {"rz", FE_TOWARDZERO}, {"rm", FE_DOWNWARD}, {"rp", FE_UPWARD}};
 
 TEST(Float, ArithmeticInAllRoundingModes) {
   const auto two = interesting({"f32", "f32"});
@@ -49,14 +54,16 @@ TEST(Float, ArithmeticInAllRoundingModes) {
                  volatile float a = f32(v[0]), b = f32(v[1]), c = f32(v[2]);
                  return bits_of(rounded(mode, [&] { return std::fma(a, b, c); }));
                });
-    expect_ptx(std::string("sqrt.") + name + ".f32 %d, %a;", "b32", {"f32"}, {two[0]}, [mode = mode](Values v) {
-      volatile float a = f32(v[0]);
-      return bits_of(rounded(mode, [&] { return std::sqrt(a); }));
-    });
-    expect_ptx(std::string("rcp.") + name + ".f32 %d, %a;", "b32", {"f32"}, {two[0]}, [mode = mode](Values v) {
-      volatile float a = f32(v[0]);
-      return bits_of(rounded(mode, [&] { return 1.0f / a; }));
-    });
+    expect_ptx(std::string("sqrt.") + name + ".f32 %d, %a;", "b32", {"f32"}, {two[0]},
+               [mode = mode](Values v) {
+                 volatile float a = f32(v[0]);
+                 return bits_of(rounded(mode, [&] { return std::sqrt(a); }));
+               });
+    expect_ptx(std::string("rcp.") + name + ".f32 %d, %a;", "b32", {"f32"}, {two[0]},
+               [mode = mode](Values v) {
+                 volatile float a = f32(v[0]);
+                 return bits_of(rounded(mode, [&] { return 1.0f / a; }));
+               });
   }
 }
 
@@ -128,16 +135,28 @@ TEST(Float, Approximations) {
       }
     }
   };
-  check("ex2.approx", [](double x) { return std::exp2(x); }, 0x1p-22, 0);
-  check("ex2.approx.ftz", [](double x) { return std::exp2(x); }, 0x1p-22, 0);
-  check("lg2.approx", [](double x) { return std::log2(x); }, 0x1p-22, 0x1p-22);
-  check("rcp.approx.ftz", [](double x) { return 1 / x; }, 0x1p-23, 0);
-  check("sqrt.approx", [](double x) { return std::sqrt(x); }, 0x1p-23, 0);
-  check("rsqrt.approx", [](double x) { return 1 / std::sqrt(x); }, 0x1p-22, 0);
-  check("tanh.approx", [](double x) { return std::tanh(x); }, 0x1p-11, 0);
+  check(
+      "ex2.approx", [](double x) { return std::exp2(x); }, 0x1p-22, 0);
+  check(
+      "ex2.approx.ftz", [](double x) { return std::exp2(x); }, 0x1p-22, 0);
+  check(
+      "lg2.approx", [](double x) { return std::log2(x); }, 0x1p-22, 0x1p-22);
+  check(
+      "rcp.approx.ftz", [](double x) { return 1 / x; }, 0x1p-23, 0);
+  check(
+      "sqrt.approx", [](double x) { return std::sqrt(x); }, 0x1p-23, 0);
+  check(
+      "rsqrt.approx", [](double x) { return 1 / std::sqrt(x); }, 0x1p-22, 0);
+  check(
+      "tanh.approx", [](double x) { return std::tanh(x); }, 0x1p-11, 0);
   // Only in [-pi, pi] is an error promised, of 2^-21 at most.
   for (const char* name : {"sin.approx", "cos.approx"}) {
-    check(name, [name](double x) { return std::fabs(x) > 3.1 ? 0 : name[0] == 's' ? std::sin(x) : std::cos(x); }, 0, 0x1p-20);
+    check(
+        name,
+        [name](double x) { return std::fabs(x) > 3.1 ? 0
+                                  : name[0] == 's'   ? std::sin(x)
+                                                     : std::cos(x); }, 0,
+        0x1p-20);
   }
 }
 
@@ -146,10 +165,14 @@ TEST(Float, ApproximateDivisionByHugeNumbersIsZero) {
   const auto two = interesting(types);
   expect_ptx("div.approx.f32 %d, %a, %b;", "b32", types, two, [](Values v) {
     const float a = f32(v[0]), b = f32(v[1]);
-    if (std::fabs(b) > 0x1p126f && !std::isinf(b)) return std::isinf(a) || a != a ? kNan32 : bits_of(a * b > 0 || (a * b == 0 && std::signbit(a) == std::signbit(b)) ? 0.0f : -0.0f);
+    if (std::fabs(b) > 0x1p126f && !std::isinf(b))
+      return std::isinf(a) || a != a
+                 ? kNan32
+                 : bits_of(a * b > 0 || (a * b == 0 && std::signbit(a) == std::signbit(b)) ? 0.0f : -0.0f);
     return bits_of(a / b);
   });
-  expect_ptx("div.full.f32 %d, %a, %b;", "b32", types, two, [](Values v) { return bits_of(f32(v[0]) / f32(v[1])); });
+  expect_ptx("div.full.f32 %d, %a, %b;", "b32", types, two,
+             [](Values v) { return bits_of(f32(v[0]) / f32(v[1])); });
 }
 
 TEST(Float, Comparisons) {
@@ -160,10 +183,11 @@ TEST(Float, Comparisons) {
       const float a = f32(v[0]), b = f32(v[1]);
       return Bits{std::isunordered(a, b) ? with_nan : ordered(a, b)};
     });
-    expect_ptx("setp." + how + ".f64 %d, %a, %b;", "pred", {"f64", "f64"}, interesting({"f64", "f64"}), [&](Values v) {
-      const double a = f64(v[0]), b = f64(v[1]);
-      return Bits{std::isunordered(a, b) ? with_nan : ordered(a, b)};
-    });
+    expect_ptx("setp." + how + ".f64 %d, %a, %b;", "pred", {"f64", "f64"}, interesting({"f64", "f64"}),
+               [&](Values v) {
+                 const double a = f64(v[0]), b = f64(v[1]);
+                 return Bits{std::isunordered(a, b) ? with_nan : ordered(a, b)};
+               });
   };
   const auto eq = [](auto a, auto b) { return a == b; };
   const auto ne = [](auto a, auto b) { return a != b; };
@@ -183,8 +207,10 @@ TEST(Float, Comparisons) {
   check("leu", le, true);
   check("gtu", gt, true);
   check("geu", ge, true);
-  check("num", [](auto, auto) { return true; }, false);
-  check("nan", [](auto, auto) { return false; }, true);
+  check(
+      "num", [](auto, auto) { return true; }, false);
+  check(
+      "nan", [](auto, auto) { return false; }, true);
   expect_ptx("setp.eq.ftz.f32 %d, %a, %b;", "pred", types, two,
              [](Values v) { return Bits{flushed(f32(v[0])) == flushed(f32(v[1]))}; });
 }

@@ -15,9 +15,9 @@ using Wide = __int128_t;
 // `expected` is computed in 128 bits from values read as type T.
 template <class T, class F>
 void check2(const std::string& instruction, const std::string& type, F expected) {
-  expect_ptx(instruction + "." + type + " %d, %a, %b;", type, {type, type}, interesting({type, type}), [&](Values v) {
-    return static_cast<Bits>(expected(static_cast<T>(v[0]), static_cast<T>(v[1])));
-  });
+  expect_ptx(
+      instruction + "." + type + " %d, %a, %b;", type, {type, type}, interesting({type, type}),
+      [&](Values v) { return static_cast<Bits>(expected(static_cast<T>(v[0]), static_cast<T>(v[1]))); });
 }
 
 template <class F>
@@ -34,7 +34,8 @@ TEST(Integer, SumsProductsAndExtremes) {
   for_all_types([]<class T>(T, const char* type) {
     check2<T>("add", type, [](Wide a, Wide b) { return a + b; });
     check2<T>("sub", type, [](Wide a, Wide b) { return a - b; });
-    check2<T>("mul.lo", type, [](Wide a, Wide b) { return static_cast<__uint128_t>(a) * static_cast<__uint128_t>(b); });
+    check2<T>("mul.lo", type,
+              [](Wide a, Wide b) { return static_cast<__uint128_t>(a) * static_cast<__uint128_t>(b); });
     check2<T>("mul.hi", type, [](T a, T b) {
       if constexpr (std::is_same_v<T, uint64_t>) return static_cast<Wide>((__uint128_t{a} * b) >> 64);
       return (Wide{a} * Wide{b}) >> (8 * sizeof(T));
@@ -47,7 +48,9 @@ TEST(Integer, SumsProductsAndExtremes) {
 }
 
 TEST(Integer, Saturation) {
-  const auto clamp = [](Wide x) { return x > INT32_MAX ? Wide{INT32_MAX} : x < INT32_MIN ? Wide{INT32_MIN} : x; };
+  const auto clamp = [](Wide x) {
+    return x > INT32_MAX ? Wide{INT32_MAX} : x < INT32_MIN ? Wide{INT32_MIN} : x;
+  };
   check2<int32_t>("add.sat", "s32", [&](Wide a, Wide b) { return clamp(a + b); });
   check2<int32_t>("sub.sat", "s32", [&](Wide a, Wide b) { return clamp(a - b); });
 }
@@ -67,7 +70,8 @@ TEST(Integer, WideProductsAndMultiplyAdds) {
              [](Values v) { return v[0] * v[1] + v[2]; });
   expect_ptx("mad.wide.s32 %d, %a, %b, %c;", "b64", {"s32", "s32", "s64"}, interesting({"s32", "s32", "s64"}),
              [](Values v) {
-               return static_cast<Bits>(int64_t{static_cast<int32_t>(v[0])} * static_cast<int32_t>(v[1])) + v[2];
+               return static_cast<Bits>(int64_t{static_cast<int32_t>(v[0])} * static_cast<int32_t>(v[1])) +
+                      v[2];
              });
   for (const char* type : {"s16", "s32", "s64"}) {
     expect_ptx(std::string("mad.lo.") + type + " %d, %a, %b, %c;", type, {type, type, type},
@@ -83,7 +87,8 @@ TEST(Integer, WideProductsAndMultiplyAdds) {
 TEST(Integer, OneOperand) {
   for_all_types([]<class T>(T, const std::string& type) {
     if (!std::is_signed_v<T>) return;
-    expect_ptx("neg." + type + " %d, %a;", type, {type}, interesting({type}), [](Values v) { return 0 - v[0]; });
+    expect_ptx("neg." + type + " %d, %a;", type, {type}, interesting({type}),
+               [](Values v) { return 0 - v[0]; });
     expect_ptx("abs." + type + " %d, %a;", type, {type}, interesting({type}),
                [](Values v) { return static_cast<T>(v[0]) < 0 ? 0 - v[0] : v[0]; });
   });
@@ -100,9 +105,12 @@ TEST(Bitwise, Logic) {
     expect_ptx("cnot." + type + " %d, %a;", as, {as}, {columns[0]}, [](Values v) { return Bits{v[0] == 0}; });
   }
   const auto predicates = interesting({"pred", "pred"});
-  expect_ptx("and.pred %d, %a, %b;", "pred", {"pred", "pred"}, predicates, [](Values v) { return v[0] & v[1]; });
-  expect_ptx("or.pred %d, %a, %b;", "pred", {"pred", "pred"}, predicates, [](Values v) { return v[0] | v[1]; });
-  expect_ptx("xor.pred %d, %a, %b;", "pred", {"pred", "pred"}, predicates, [](Values v) { return v[0] ^ v[1]; });
+  expect_ptx("and.pred %d, %a, %b;", "pred", {"pred", "pred"}, predicates,
+             [](Values v) { return v[0] & v[1]; });
+  expect_ptx("or.pred %d, %a, %b;", "pred", {"pred", "pred"}, predicates,
+             [](Values v) { return v[0] | v[1]; });
+  expect_ptx("xor.pred %d, %a, %b;", "pred", {"pred", "pred"}, predicates,
+             [](Values v) { return v[0] ^ v[1]; });
   expect_ptx("not.pred %d, %a;", "pred", {"pred"}, {predicates[0]}, [](Values v) { return v[0] ^ 1; });
   expect_ptx("mov.pred %d, %a;", "pred", {"pred"}, {predicates[0]}, [](Values v) { return v[0]; });
 }
@@ -169,9 +177,8 @@ TEST(Bitwise, Counts) {
                [&](Values v) { return static_cast<Bits>(width - 1 - leading(v[0])); });
     expect_ptx("bfind.u" + bits + " %d, %a;", "b32", {type}, columns,
                [&](Values v) { return static_cast<Bits>(leading(v[0])); });
-    expect_ptx("bfind.shiftamt.u" + bits + " %d, %a;", "b32", {type}, columns, [&](Values v) {
-      return v[0] == 0 ? ~Bits{0} : static_cast<Bits>(width - 1 - leading(v[0]));
-    });
+    expect_ptx("bfind.shiftamt.u" + bits + " %d, %a;", "b32", {type}, columns,
+               [&](Values v) { return v[0] == 0 ? ~Bits{0} : static_cast<Bits>(width - 1 - leading(v[0])); });
     expect_ptx("bfind.s" + bits + " %d, %a;", "b32", {type}, columns, [&](Values v) {
       const Bits all = ~Bits{0} >> (64 - width);
       return static_cast<Bits>(leading(v[0] >> (width - 1) & 1 ? ~v[0] & all : v[0]));
@@ -206,26 +213,29 @@ TEST(Bitwise, FieldsAreExtractedAndInserted) {
       if (i % 2) columns[1][i] %= 70, columns[2][i] %= 70;
     }
     for (const bool is_signed : {false, true}) {
-      expect_ptx(std::string("bfe.") + (is_signed ? "s" : "u") + bits + " %d, %a, %b, %c;", type, {type, "u32", "u32"},
-                 columns, [&](Values v) { return extract(v[0], v[1], v[2], is_signed, width); });
+      expect_ptx(std::string("bfe.") + (is_signed ? "s" : "u") + bits + " %d, %a, %b, %c;", type,
+                 {type, "u32", "u32"}, columns,
+                 [&](Values v) { return extract(v[0], v[1], v[2], is_signed, width); });
     }
     std::vector<Column> four = interesting({type, type});
     four.push_back(columns[1]);
     four.push_back(columns[2]);
-    expect_ptx("bfi.b" + bits + " %d, %a, %b, %c, %e;", type, {type, type, "u32", "u32"}, four, [&](Values v) {
-      const int position = static_cast<int>(v[2] & 255), length = static_cast<int>(v[3] & 255);
-      Bits result = v[1];
-      for (int i = 0; i < length && position + i < width; ++i) {
-        result = (result & ~(Bits{1} << (position + i))) | (v[0] >> i & 1) << (position + i);
-      }
-      return result;
-    });
+    expect_ptx("bfi.b" + bits + " %d, %a, %b, %c, %e;", type, {type, type, "u32", "u32"}, four,
+               [&](Values v) {
+                 const int position = static_cast<int>(v[2] & 255), length = static_cast<int>(v[3] & 255);
+                 Bits result = v[1];
+                 for (int i = 0; i < length && position + i < width; ++i) {
+                   result = (result & ~(Bits{1} << (position + i))) | (v[0] >> i & 1) << (position + i);
+                 }
+                 return result;
+               });
   }
 }
 
 Bits permuted(Bits a, Bits b, Bits selectors) {
   uint8_t bytes[8];
-  for (int i = 0; i < 4; ++i) bytes[i] = static_cast<uint8_t>(a >> 8 * i), bytes[4 + i] = static_cast<uint8_t>(b >> 8 * i);
+  for (int i = 0; i < 4; ++i)
+    bytes[i] = static_cast<uint8_t>(a >> 8 * i), bytes[4 + i] = static_cast<uint8_t>(b >> 8 * i);
   Bits result = 0;
   for (int i = 0; i < 4; ++i) {
     const Bits selector = selectors >> 4 * i & 15;
@@ -240,12 +250,12 @@ TEST(Bitwise, BytePermutations) {
   expect_ptx("prmt.b32 %d, %a, %b, %c;", "b32", {"u32", "u32", "u32"}, columns,
              [](Values v) { return permuted(v[0], v[1], v[2]); });
   // Forward: four bytes from position c up; backward: down; rc8: one byte four times; rc16: one half twice.
-  expect_ptx("prmt.b32.f4e %d, %a, %b, %c;", "b32", {"u32", "u32", "u32"}, columns, [](Values v) {
-    return (v[1] << 32 | v[0]) >> (8 * (v[2] & 3));
-  });
+  expect_ptx("prmt.b32.f4e %d, %a, %b, %c;", "b32", {"u32", "u32", "u32"}, columns,
+             [](Values v) { return (v[1] << 32 | v[0]) >> (8 * (v[2] & 3)); });
   expect_ptx("prmt.b32.b4e %d, %a, %b, %c;", "b32", {"u32", "u32", "u32"}, columns, [](Values v) {
     Bits result = 0;
-    for (int i = 0; i < 4; ++i) result |= ((v[1] << 32 | v[0]) >> (8 * ((static_cast<int>(v[2] & 3) - i) & 7)) & 255) << 8 * i;
+    for (int i = 0; i < 4; ++i)
+      result |= ((v[1] << 32 | v[0]) >> (8 * ((static_cast<int>(v[2] & 3) - i) & 7)) & 255) << 8 * i;
     return result;
   });
   expect_ptx("prmt.b32.rc8 %d, %a, %b, %c;", "b32", {"u32", "u32", "u32"}, columns,
@@ -270,11 +280,15 @@ TEST(Move, PacksAndUnpacks) {
              [](Values v) { return v[1] << 16 | v[0]; });
   expect_ptx("mov.b64 %d, {%a, %b};", "b64", {"u32", "u32"}, interesting({"u32", "u32"}),
              [](Values v) { return v[1] << 32 | v[0]; });
-  expect_ptx("mov.b64 %d, {%a, %b, %c, %e};", "b64", {"u16", "u16", "u16", "u16"}, interesting({"u16", "u16", "u16", "u16"}),
+  expect_ptx("mov.b64 %d, {%a, %b, %c, %e};", "b64", {"u16", "u16", "u16", "u16"},
+             interesting({"u16", "u16", "u16", "u16"}),
              [](Values v) { return v[3] << 48 | v[2] << 32 | v[1] << 16 | v[0]; });
-  expect_ptx("mov.b64 {_, %d}, %a;", "b32", {"u64"}, interesting({"u64"}), [](Values v) { return v[0] >> 32; });
-  expect_ptx("mov.b32 {%d, _}, %a;", "b16", {"u32"}, interesting({"u32"}), [](Values v) { return v[0] & 0xffff; });
-  expect_ptx("mov.b32 %d, 1.5;", "b32", {"u32"}, interesting({"u32"}), [](Values) { return Bits{0x3fc00000}; });
+  expect_ptx("mov.b64 {_, %d}, %a;", "b32", {"u64"}, interesting({"u64"}),
+             [](Values v) { return v[0] >> 32; });
+  expect_ptx("mov.b32 {%d, _}, %a;", "b16", {"u32"}, interesting({"u32"}),
+             [](Values v) { return v[0] & 0xffff; });
+  expect_ptx("mov.b32 %d, 1.5;", "b32", {"u32"}, interesting({"u32"}),
+             [](Values) { return Bits{0x3fc00000}; });
 }
 
 TEST(Compare, Integers) {
@@ -297,10 +311,14 @@ TEST(Compare, CombinesWithAPredicateAndGivesTheOpposite) {
   const std::vector<std::string> types{"s32", "s32", "pred"};
   const auto columns = interesting(types);
   const auto less = [](Values v) { return Bits{static_cast<int32_t>(v[0]) < static_cast<int32_t>(v[1])}; };
-  expect_ptx("setp.lt.and.s32 %d, %a, %b, %c;", "pred", types, columns, [&](Values v) { return less(v) & v[2]; });
-  expect_ptx("setp.lt.or.s32 %d, %a, %b, !%c;", "pred", types, columns, [&](Values v) { return less(v) | (v[2] ^ 1); });
-  expect_ptx("setp.lt.xor.s32 %d|%q, %a, %b, %c;", "pred", types, columns, [&](Values v) { return less(v) ^ v[2]; });
-  expect_ptx("setp.lt.and.s32 %q|%d, %a, %b, %c;", "pred", types, columns, [&](Values v) { return (less(v) ^ 1) & v[2]; });
+  expect_ptx("setp.lt.and.s32 %d, %a, %b, %c;", "pred", types, columns,
+             [&](Values v) { return less(v) & v[2]; });
+  expect_ptx("setp.lt.or.s32 %d, %a, %b, !%c;", "pred", types, columns,
+             [&](Values v) { return less(v) | (v[2] ^ 1); });
+  expect_ptx("setp.lt.xor.s32 %d|%q, %a, %b, %c;", "pred", types, columns,
+             [&](Values v) { return less(v) ^ v[2]; });
+  expect_ptx("setp.lt.and.s32 %q|%d, %a, %b, %c;", "pred", types, columns,
+             [&](Values v) { return (less(v) ^ 1) & v[2]; });
   expect_ptx("selp.b32 %d, %a, %b, %c;", "b32", types, columns, [](Values v) { return v[2] ? v[0] : v[1]; });
   expect_ptx("slct.b32.s32 %d, %a, %b, %c;", "b32", {"u32", "u32", "s32"}, interesting({"u32", "u32", "s32"}),
              [](Values v) { return static_cast<int32_t>(v[2]) >= 0 ? v[0] : v[1]; });

@@ -12,8 +12,9 @@ __device__ float warp_sum(float v) {
 
 // One warp a row, eight rows a block.
 __global__ void __launch_bounds__(256)
-    forward(float* __restrict__ out, float* __restrict__ mean, float* __restrict__ rstd, const float* __restrict__ in,
-            const float* __restrict__ weight, const float* __restrict__ bias, int rows, int columns) {
+    forward(float* __restrict__ out, float* __restrict__ mean, float* __restrict__ rstd,
+            const float* __restrict__ in, const float* __restrict__ weight, const float* __restrict__ bias,
+            int rows, int columns) {
   const int row = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
   if (row >= rows) return;
   const float4* x = reinterpret_cast<const float4*>(in + static_cast<size_t>(row) * columns);
@@ -31,7 +32,8 @@ __global__ void __launch_bounds__(256)
   const float r = rsqrtf(warp_sum(squares) / columns + 1e-5f);
   float4* y = reinterpret_cast<float4*>(out + static_cast<size_t>(row) * columns);
   for (int c = lane; c < columns / 4; c += 32) {
-    const float4 v = x[c], w = reinterpret_cast<const float4*>(weight)[c], b = reinterpret_cast<const float4*>(bias)[c];
+    const float4 v = x[c], w = reinterpret_cast<const float4*>(weight)[c],
+                 b = reinterpret_cast<const float4*>(bias)[c];
     y[c] = make_float4((v.x - m) * r * w.x + b.x, (v.y - m) * r * w.y + b.y, (v.z - m) * r * w.z + b.z,
                        (v.w - m) * r * w.w + b.w);
   }
@@ -43,8 +45,8 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void layernorm_forward(float* out, float* mean, float* rstd, const float* in, const float* weight, const float* bias,
-                       int rows, int columns, cudaStream_t stream) {
+void layernorm_forward(float* out, float* mean, float* rstd, const float* in, const float* weight,
+                       const float* bias, int rows, int columns, cudaStream_t stream) {
   forward<<<(rows + 7) / 8, dim3(32, 8), 0, stream>>>(out, mean, rstd, in, weight, bias, rows, columns);
 }
 

@@ -6,7 +6,7 @@
 namespace kiln::emulator::testing {
 
 // out[r][c] = (in[r][c] - mean[r]) * rstd[r] * weight[c] + bias[c]; columns a multiple of 4.
-void layernorm_forward(float* out, float* mean, float* rstd, const float* in, const float* weight, const float* bias,
-                       int rows, int columns, cudaStream_t stream);
+void layernorm_forward(float* out, float* mean, float* rstd, const float* in, const float* weight,
+                       const float* bias, int rows, int columns, cudaStream_t stream);
 
 }  // namespace kiln::emulator::testing

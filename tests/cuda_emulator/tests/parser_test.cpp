@@ -89,7 +89,8 @@ TEST(Parser, KernelsKnowTheirLinesAndWhatStopsThem) {
   const ModuleText module{std::string(kModule)};
   const auto kernel = decode_kernel(module, "plain", {});
   EXPECT_EQ(kernel->where(0), "kernel.cu:10 (PTX line 15: mov.u32 %r1, 5)");
-  EXPECT_EQ(kernel->where(3), "helper.cuh:20, inlined at kernel.cu:11 (PTX line 23: frobnicate.b32 %r3, %r2)");
+  EXPECT_EQ(kernel->where(3),
+            "helper.cuh:20, inlined at kernel.cu:11 (PTX line 23: frobnicate.b32 %r3, %r2)");
   EXPECT_EQ(kernel->code[3].kind, OpKind::kUnsupported);
   EXPECT_EQ(kernel->parameters[1].offset, 8u);
   EXPECT_EQ(kernel->parameters[2].offset, 16u);
@@ -99,10 +100,11 @@ TEST(Parser, KernelsKnowTheirLinesAndWhatStopsThem) {
 TEST(Parser, UnknownFormsStop) {
   const Column any(32, 3);
   for (const char* instruction :
-       {"add.rn.ftz.f64 %d, %a, %b;", "mul.wide.f32 %d, %a, %b;", "add.cc.u32 %d, %a, %b;", "addc.u32 %d, %a, %b;",
-        "mul24.lo.u32 %d, %a, %b;", "shfl.bfly.b32 %d, %a, %b, 31;", "cvt.u32.f32 %d, %a;", "lop3.or.b32 %d, %a, %b, %a, 3;",
-        "add.u64 %d, %a, %b;", "mov.u32 %d, %clock;", "ld.global.v8.u32 %d, [%at];", "cvt.rn.satfinite.f16.f32 %d, %a;",
-        "fma.rn.f32.oob %d, %a, %b, %a;", "vote.ballot.b32 %d, %a;", "call.uni (%d), f, (%a);", "tex.1d.v4.f32.s32 %d, [%at];"}) {
+       {"add.rn.ftz.f64 %d, %a, %b;", "mul.wide.f32 %d, %a, %b;", "add.cc.u32 %d, %a, %b;",
+        "addc.u32 %d, %a, %b;", "mul24.lo.u32 %d, %a, %b;", "shfl.bfly.b32 %d, %a, %b, 31;",
+        "cvt.u32.f32 %d, %a;", "lop3.or.b32 %d, %a, %b, %a, 3;", "add.u64 %d, %a, %b;", "mov.u32 %d, %clock;",
+        "ld.global.v8.u32 %d, [%at];", "cvt.rn.satfinite.f16.f32 %d, %a;", "fma.rn.f32.oob %d, %a, %b, %a;",
+        "vote.ballot.b32 %d, %a;", "call.uni (%d), f, (%a);", "tex.1d.v4.f32.s32 %d, [%at];"}) {
     FindingCapture capture;
     run_ptx(instruction, "b32", {"u32", "u32"}, {any, any});
     ASSERT_EQ(capture.findings().size(), 1u) << instruction;
@@ -124,7 +126,8 @@ TEST(Parser, IndexedBranches) {
     zero: mov.u32 %d, 100; bra.uni out;
     one: mov.u32 %d, 200; bra.uni out;
     two: mov.u32 %d, 300;
-    out:)", "b32", {"u32"}, {index});
+    out:)",
+                             "b32", {"u32"}, {index});
   for (size_t i = 0; i < 32; ++i) EXPECT_EQ(got[i], 100 * (i % 3 + 1));
 }
 
@@ -138,7 +141,8 @@ TEST(Parser, LoopsOfDifferentLengthsPerLane) {
     @!%more bra out;
     add.u32 %k, %k, 1; add.u32 %d, %d, %k;
     bra loop;
-    out:)", "b32", {"u32"}, {count});
+    out:)",
+                             "b32", {"u32"}, {count});
   for (size_t i = 0; i < 64; ++i) EXPECT_EQ(got[i], count[i] * (count[i] + 1) / 2);
 }
 

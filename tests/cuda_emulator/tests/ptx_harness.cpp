@@ -33,23 +33,26 @@ std::string register_type(const std::string& type) {
 std::vector<Bits> special_values(const std::string& type) {
   if (type == "pred") return {0, 1};
   if (type == "f32") {
-    return {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001, 1, 0x807fffff,
-            0x00800000, 0x7f7fffff, 0x3f000000, 0x3fc00000, 0x40200000, 0xc0200000, 0x4f000000, 0xcf000000, 0x3f800001,
-            0x33000000};
+    return {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000,
+            0xffc00001, 1,          0x807fffff, 0x00800000, 0x7f7fffff, 0x3f000000, 0x3fc00000,
+            0x40200000, 0xc0200000, 0x4f000000, 0xcf000000, 0x3f800001, 0x33000000};
   }
   if (type == "f64") {
     std::vector<Bits> made;
-    for (const double x : {0.0, -0.0, 1.0, -1.5, 2.5, 0.5, 1e300, -1e-310, 4294967296.0, 9.3e18, -9.3e18, 1e-40, 1e39}) {
+    for (const double x :
+         {0.0, -0.0, 1.0, -1.5, 2.5, 0.5, 1e300, -1e-310, 4294967296.0, 9.3e18, -9.3e18, 1e-40, 1e39}) {
       made.push_back(std::bit_cast<Bits>(x));
     }
     made.insert(made.end(), {0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000});
     return made;
   }
   if (type == "f16") {
-    return {0, 0x8000, 0x3c00, 0xbc00, 0x7c00, 0xfc00, 0x7e00, 1, 0x83ff, 0x0400, 0x7bff, 0x3800, 0x3e00, 0x4100};
+    return {0, 0x8000, 0x3c00, 0xbc00, 0x7c00, 0xfc00, 0x7e00,
+            1, 0x83ff, 0x0400, 0x7bff, 0x3800, 0x3e00, 0x4100};
   }
   if (type == "bf16") {
-    return {0, 0x8000, 0x3f80, 0xbf80, 0x7f80, 0xff80, 0x7fc0, 1, 0x807f, 0x0080, 0x7f7f, 0x3f00, 0x3fc0, 0x4020};
+    return {0, 0x8000, 0x3f80, 0xbf80, 0x7f80, 0xff80, 0x7fc0,
+            1, 0x807f, 0x0080, 0x7f7f, 0x3f00, 0x3fc0, 0x4020};
   }
   const int bits = bits_of(type);
   const Bits all = bits == 64 ? ~Bits{0} : (Bits{1} << bits) - 1, sign = Bits{1} << (bits - 1);
@@ -64,11 +67,14 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
                const std::vector<Column>& columns, const Column& active) {
   const size_t threads = columns.empty() ? kLanes : columns[0].size();
   const std::string name = fmt::format("instruction_{}", ++kernel_count);
-  std::string text = ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry " + name + "(.param .u64 out, .param .u64 active";
+  std::string text = ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry " + name +
+                     "(.param .u64 out, .param .u64 active";
   for (size_t i = 0; i < types.size(); ++i) text += fmt::format(", .param .u64 in{}", i);
-  text += fmt::format(")\n{{\n.reg .pred %on, %q;\n.reg .b32 %lane;\n.reg .b64 %at, %slot, %wide;\n.reg .{} %d;\n",
-                      register_type(result));
-  for (size_t i = 0; i < types.size(); ++i) text += fmt::format(".reg .{} {};\n", register_type(types[i]), kNames[i]);
+  text += fmt::format(
+      ")\n{{\n.reg .pred %on, %q;\n.reg .b32 %lane;\n.reg .b64 %at, %slot, %wide;\n.reg .{} %d;\n",
+      register_type(result));
+  for (size_t i = 0; i < types.size(); ++i)
+    text += fmt::format(".reg .{} {};\n", register_type(types[i]), kNames[i]);
   text += "mov.u32 %lane, %tid.x;\nmul.wide.u32 %slot, %lane, 8;\n";
   for (size_t i = 0; i < types.size(); ++i) {
     text += fmt::format("ld.param.u64 %at, [in{}];\nadd.s64 %at, %at, %slot;\n", i);
@@ -83,7 +89,9 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
   } else {
     text += fmt::format("mov.b64 %wide, {:#x};\ncvt.u{}.u64 %d, %wide;\n", kUntouched, bits_of(result));
   }
-  text += "ld.param.u64 %at, [active];\nadd.s64 %at, %at, %slot;\nld.global.u64 %wide, [%at];\nsetp.ne.u64 %on, %wide, 0;\n";
+  text +=
+      "ld.param.u64 %at, [active];\nadd.s64 %at, %at, %slot;\nld.global.u64 %wide, [%at];\nsetp.ne.u64 %on, "
+      "%wide, 0;\n";
   text += "@!%on bra done;\n" + body + "\ndone:\n";
   text += "ld.param.u64 %at, [out];\nadd.s64 %at, %at, %slot;\n";
   if (result == "pred") {
@@ -104,8 +112,8 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
     pointers[2 + i] = inputs.back()->data();
     arguments[2 + i] = &pointers[2 + i];
   }
-  add_launch(Streams::instance().default_stream(), module.kernel(name), {}, {static_cast<uint32_t>(threads), 1, 1}, 0,
-             arguments);
+  add_launch(Streams::instance().default_stream(), module.kernel(name), {},
+             {static_cast<uint32_t>(threads), 1, 1}, 0, arguments);
   return out.read();
 }
 
@@ -114,7 +122,8 @@ void expect_ptx(const std::string& body, const std::string& result, const std::v
   const size_t threads = columns[0].size();
   Column odd(threads);
   for (size_t i = 0; i < threads; ++i) odd[i] = i & 1;
-  const Column all_lanes = run_ptx(body, result, types, columns), odd_lanes = run_ptx(body, result, types, columns, odd);
+  const Column all_lanes = run_ptx(body, result, types, columns),
+               odd_lanes = run_ptx(body, result, types, columns, odd);
   const int bits = result == "pred" ? 1 : bits_of(result);
   const Bits mask = bits == 64 ? ~Bits{0} : (Bits{1} << bits) - 1;
   const Bits untouched = result == "pred" ? 0 : kUntouched & mask;
@@ -130,7 +139,8 @@ void expect_ptx(const std::string& body, const std::string& result, const std::v
     const bool fine = all_lanes[i] == wanted && odd_lanes[i] == (i & 1 ? wanted : untouched);
     wrong += fine ? 0 : 1;
     EXPECT_TRUE(fine) << body << " of" << shown << fmt::format(" is {:#x}", all_lanes[i])
-                      << fmt::format(", {:#x} where half the lanes are off, but {:#x} is expected", odd_lanes[i], wanted);
+                      << fmt::format(", {:#x} where half the lanes are off, but {:#x} is expected",
+                                     odd_lanes[i], wanted);
   }
 }
 
@@ -146,7 +156,9 @@ std::vector<Column> interesting(const std::vector<std::string>& types) {
       const int bits = types[i] == "pred" ? 1 : bits_of(types[i]);
       Bits value = random() >> (64 - bits);
       if (thread < first * second) {
-        value = i == 0 ? values[thread % first] : i == 1 ? values[thread / first] : values[random() % values.size()];
+        value = i == 0   ? values[thread % first]
+                : i == 1 ? values[thread / first]
+                         : values[random() % values.size()];
       } else if (random() % 3 == 0) {
         value = values[random() % values.size()];
       }

@@ -13,11 +13,19 @@ namespace kiln::emulator::testing {
 using Bits = uint64_t;
 using Values = const std::vector<Bits>&;  // the operands of one thread
 
-inline float f32(Bits bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
-inline double f64(Bits bits) { return std::bit_cast<double>(bits); }
+inline float f32(Bits bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits));
+}
+inline double f64(Bits bits) {
+  return std::bit_cast<double>(bits);
+}
 constexpr Bits kNan32 = 0x7fffffff;  // the one NaN that fp32 instructions return
-inline Bits bits_of(float x) { return x != x ? kNan32 : std::bit_cast<uint32_t>(x); }
-inline Bits bits_of(double x) { return std::bit_cast<Bits>(x); }
+inline Bits bits_of(float x) {
+  return x != x ? kNan32 : std::bit_cast<uint32_t>(x);
+}
+inline Bits bits_of(double x) {
+  return std::bit_cast<Bits>(x);
+}
 
 using Column = std::vector<Bits>;  // one operand's value for each thread
 

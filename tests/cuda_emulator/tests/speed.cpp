@@ -23,7 +23,8 @@ double largest_error(const std::vector<float>& out, const std::vector<float>& in
     const float* x = in.data() + static_cast<size_t>(r) * static_cast<size_t>(columns);
     double mean = 0, variance = 0;
     for (int c = 0; c < columns; ++c) mean += static_cast<double>(x[c]) / columns;
-    for (int c = 0; c < columns; ++c) variance += (static_cast<double>(x[c]) - mean) * (static_cast<double>(x[c]) - mean) / columns;
+    for (int c = 0; c < columns; ++c)
+      variance += (static_cast<double>(x[c]) - mean) * (static_cast<double>(x[c]) - mean) / columns;
     const double rstd = 1 / std::sqrt(variance + 1e-5);
     for (int c = 0; c < columns; ++c) {
       const double expected = (static_cast<double>(x[c]) - mean) * rstd * (1 + 0.001 * c) + 0.5;
@@ -47,17 +48,19 @@ int main(int argc, char** argv) {
   uint64_t executed = 0;
   for (int repeat = 0; repeat < 3; ++repeat) {
     const Counts before = counts();
-    kiln::emulator::testing::layernorm_forward(y.data(), mean.data(), rstd.data(), x.data(), w.data(), b.data(), rows,
-                                               columns, nullptr);
+    kiln::emulator::testing::layernorm_forward(y.data(), mean.data(), rstd.data(), x.data(), w.data(),
+                                               b.data(), rows, columns, nullptr);
     cudaDeviceSynchronize();
     executed = counts().thread_instructions - before.thread_instructions;
     best = std::max(best, static_cast<double>(executed) / (counts().seconds - before.seconds));
   }
   const double error = largest_error(y.read(), in, rows, columns);
-  std::fputs(fmt::format("LayerNorm forward, {} rows of {}: {:.3g} thread instructions, {:.3g} a second of processor time "
-                         "(best of 3); largest error {:.2g}\n",
-                         rows, columns, static_cast<double>(executed), best, error)
-                 .c_str(),
-             stdout);
+  std::fputs(
+      fmt::format(
+          "LayerNorm forward, {} rows of {}: {:.3g} thread instructions, {:.3g} a second of processor time "
+          "(best of 3); largest error {:.2g}\n",
+          rows, columns, static_cast<double>(executed), best, error)
+          .c_str(),
+      stdout);
   return error < 1e-4 ? 0 : 1;
 }

@@ -73,7 +73,8 @@ TEST(Streams, AMissingEventIsFound) {
   cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, streams.b);
   cudaStreamSynchronize(streams.a);
   EXPECT_NE(cudaStreamSynchronize(streams.b), cudaSuccess);
-  EXPECT_NE(capture.all().find("is ordered by no event or synchronisation after kernel"), std::string::npos) << capture.all();
+  EXPECT_NE(capture.all().find("is ordered by no event or synchronisation after kernel"), std::string::npos)
+      << capture.all();
   cudaGetLastError();
 }
 
@@ -84,7 +85,9 @@ TEST(Streams, KernelsOfUnorderedStreamsAreFound) {
   launch_fill(memory.data(), 3, kCount, streams.a);
   launch_fill(memory.data(), 4, kCount, streams.b);
   EXPECT_NE(cudaDeviceSynchronize(), cudaSuccess);
-  EXPECT_NE(capture.all().find("which no event or synchronisation orders before this kernel"), std::string::npos) << capture.all();
+  EXPECT_NE(capture.all().find("which no event or synchronisation orders before this kernel"),
+            std::string::npos)
+      << capture.all();
   cudaGetLastError();
 }
 
