@@ -47,14 +47,14 @@ void run_copy_async(Warp& warp, const Op& op, uint32_t lanes) {
     if (read > bytes) warp.fail(l, "cp.async reads more bytes than it writes");
     if (read > 0) {
       // The whole source must be aligned, and what is read must exist.
-      if (from[l] % bytes != 0) resolve(warp, l, Space::kGlobal, from[l], bytes, "copies");
+      if (from[l] % bytes != 0) resolve(warp, l, Space::kGlobal, from[l], bytes, Verb::kCopies);
       for (uint32_t done = 0; done < read; done += read % 4 == 0 ? 4 : 1) {
         const size_t part = read % 4 == 0 ? 4 : 1;
-        const Place source = resolve(warp, l, Space::kGlobal, from[l] + done, part, "copies");
+        const Place source = resolve(warp, l, Space::kGlobal, from[l] + done, part, Verb::kCopies);
         check_read(warp, warp.global_clock(), lane_access(source, part, l));
       }
     }
-    const Place target = resolve(warp, l, Space::kShared, to[l], bytes, "copies to");
+    const Place target = resolve(warp, l, Space::kShared, to[l], bytes, Verb::kCopiesTo);
     start_flight(warp, warp.shared_clock(), lane_access(target, bytes, l), false);
     std::memset(target.data, 0xff, bytes);
     copy.to[l] = static_cast<uint32_t>(to[l]);

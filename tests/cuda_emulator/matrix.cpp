@@ -108,7 +108,7 @@ void run_ldmatrix(Warp& warp, const Op& op, uint32_t) {
     for (int i = 0; i < 8; ++i) {
       const int pointing = static_cast<int>(tile) * 8 + i;
       const Place place =
-          resolve(warp, pointing, Space::kShared, at[static_cast<size_t>(pointing)], 16, "reads");
+          resolve(warp, pointing, Space::kShared, at[static_cast<size_t>(pointing)], 16, Verb::kReads);
       for (int pair = 0; pair < 4; ++pair) {
         const int receiving = transposed ? 8 * pair + i / 2 : 4 * i + pair;
         LaneAccess access = lane_access(place, 4, receiving);

@@ -80,18 +80,22 @@ void store_row(Registers r, const Op& op, std::byte* to) {
 
 // ---- checks ----
 
-[[noreturn]] void out_of_bounds(Warp& warp, int lane, const char* verb, size_t bytes,
-                                const std::string& where) {
-  warp.fail(lane, fmt::format("out of bounds: {} {} bytes at {}", verb, bytes, where));
+const char* name_of(Verb verb) {
+  constexpr const char* kNames[] = {"reads", "writes", "updates", "copies", "copies to"};
+  return kNames[static_cast<size_t>(verb)];
 }
 
-Place resolve_global(Warp& warp, int lane, uint64_t address, size_t bytes, const char* verb) {
+[[noreturn]] void out_of_bounds(Warp& warp, int lane, Verb verb, size_t bytes, const std::string& where) {
+  warp.fail(lane, fmt::format("out of bounds: {} {} bytes at {}", name_of(verb), bytes, where));
+}
+
+Place resolve_global(Warp& warp, int lane, uint64_t address, size_t bytes, Verb verb) {
   DeviceMemory& memory = DeviceMemory::instance();
   Allocation* found = memory.near(address);
   if (found == nullptr || found->freed || !found->holds(address, bytes)) {
     if (address >= 4096 && !memory.is_device(address)) {
       warp.fail(lane, fmt::format("host pointer in a kernel: {} {} bytes at {:#x}, which is no device memory",
-                                  verb, bytes, address));
+                                  name_of(verb), bytes, address));
     }
     out_of_bounds(warp, lane, verb, bytes, memory.describe(address));
   }
@@ -99,7 +103,7 @@ Place resolve_global(Warp& warp, int lane, uint64_t address, size_t bytes, const
   return {found->storage.get() + offset, found->shadow.get(), offset, false};
 }
 
-Place resolve_shared(Warp& warp, int lane, uint64_t address, size_t bytes, const char* verb) {
+Place resolve_shared(Warp& warp, int lane, uint64_t address, size_t bytes, Verb verb) {
   Block& block = warp.block();
   const uint32_t size = block.shared_bytes();
   const uint32_t offset = static_cast<uint32_t>(address);
@@ -159,9 +163,6 @@ Space common_space(Addresses& at, Space space, uint32_t lanes) {
   return found;
 }
 
-const char* const kReads = "reads";
-const char* const kWrites = "writes";
-
 template <class F>
 void with_element(uint8_t bytes, F f) {
   switch (bytes) {
@@ -194,15 +195,15 @@ Addresses addresses_of(Warp& warp, uint32_t base, int64_t offset, bool narrow) {
   return at;
 }
 
-Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes, const char* verb) {
+Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes, Verb verb) {
   if (space == Space::kGeneric) {
     space = space_of(address);
     if (space != Space::kGlobal) address -= window_base(space);
   }
   if (address % bytes != 0) {
     warp.fail(lane,
-              fmt::format("misaligned: {} {} bytes at an address that is {} modulo {}{}", verb, bytes,
-                          address % bytes, bytes,
+              fmt::format("misaligned: {} {} bytes at an address that is {} modulo {}{}", name_of(verb),
+                          bytes, address % bytes, bytes,
                           space == Space::kGlobal ? ", " + DeviceMemory::instance().describe(address) : ""));
   }
   if (space == Space::kGlobal) return resolve_global(warp, lane, address, bytes, verb);
@@ -216,7 +217,7 @@ Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes,
     return {warp.block().local(warp.index(), lane) + address, nullptr, 0, false};
   }
   const auto& parameters = warp.block().parameters();
-  if (address >= parameters.size() || bytes > parameters.size() - address || std::strcmp(verb, kReads) != 0) {
+  if (address >= parameters.size() || bytes > parameters.size() - address || verb != Verb::kReads) {
     out_of_bounds(warp, lane, verb, bytes,
                   fmt::format("offset {} of {} bytes of parameters", address, parameters.size()));
   }
@@ -256,7 +257,7 @@ void run_load(Warp& warp, const Op& op, uint32_t lanes) {
   }
   for (int l = 0; l < kLanes; ++l) {
     if ((lanes >> l & 1) == 0) continue;
-    const Place place = resolve(warp, l, space, at[l], lane_bytes, kReads);
+    const Place place = resolve(warp, l, space, at[l], lane_bytes, Verb::kReads);
     if (place.shadow != nullptr) {
       LaneAccess checked = lane_access(place, lane_bytes, l);
       checked.strong = access.strong;
@@ -283,7 +284,7 @@ void run_store(Warp& warp, const Op& op, uint32_t lanes) {
   }
   for (int l = 0; l < kLanes; ++l) {
     if ((lanes >> l & 1) == 0) continue;
-    const Place place = resolve(warp, l, space, at[l], lane_bytes, kWrites);
+    const Place place = resolve(warp, l, space, at[l], lane_bytes, Verb::kWrites);
     std::byte value[32];
     store_lane(r, op, l, value);
     if (place.shadow != nullptr) {
@@ -299,9 +300,18 @@ void run_store(Warp& warp, const Op& op, uint32_t lanes) {
 void run_load_parameter(Warp& warp, const Op& op, uint32_t lanes) {
   const Addresses at = addresses_of(warp, op.a, op.offset, op.access.narrow_address);
   const size_t lane_bytes = static_cast<size_t>(op.access.element) * op.access.count;
+  const auto& parameters = warp.block().parameters();
+  if (op.a == kNoRow && op.access.count == 1 && at[0] + lane_bytes <= parameters.size() &&
+      lanes == kAllLanes && op.access.element == op.access.width) {
+    with_element(op.access.element, [&]<class T>(T value) {
+      std::memcpy(&value, parameters.data() + at[0], sizeof value);
+      std::fill_n(row<T>(warp.registers(), op.d), kLanes, value);
+    });
+    return;
+  }
   for (int l = 0; l < kLanes; ++l) {
     if ((lanes >> l & 1) == 0) continue;
-    load_lane(warp.registers(), op, l, resolve(warp, l, Space::kParam, at[l], lane_bytes, kReads).data);
+    load_lane(warp.registers(), op, l, resolve(warp, l, Space::kParam, at[l], lane_bytes, Verb::kReads).data);
   }
 }
 
@@ -312,7 +322,7 @@ void run_atomic(Warp& warp, const Op& op, uint32_t lanes) {
   const Type type = op.detail->type;
   for (int l = 0; l < kLanes; ++l) {
     if ((lanes >> l & 1) == 0) continue;
-    const Place place = resolve(warp, l, access.space, at[l], access.element, "updates");
+    const Place place = resolve(warp, l, access.space, at[l], access.element, Verb::kUpdates);
     if (place.shadow != nullptr) {
       LaneAccess checked = lane_access(place, access.element, l);
       checked.strong = true;

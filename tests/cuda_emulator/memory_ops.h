@@ -23,8 +23,10 @@ struct Place {
   bool shared = false;
 };
 
-// Checks alignment and bounds; a finding if they are broken. `verb` is for the message: "reads".
-Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes, const char* verb);
+enum class Verb : uint8_t { kReads, kWrites, kUpdates, kCopies, kCopiesTo };
+
+// Checks alignment and bounds; a finding if they are broken.
+Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes, Verb verb);
 
 inline LaneAccess lane_access(const Place& place, size_t bytes, int lane) {
   return {*place.shadow, place.offset, bytes, lane, place.shared};
