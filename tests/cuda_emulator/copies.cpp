@@ -1,0 +1,187 @@
+#include "tests/cuda_emulator/copies.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "tests/cuda_emulator/findings.h"
+
+namespace kiln::emulator {
+
+namespace {
+
+struct Pinned {
+  size_t bytes;
+  bool allocated;  // here, not only registered
+};
+
+std::map<uint64_t, Pinned>& pinned() {
+  static auto* all = new std::map<uint64_t, Pinned>;
+  return *all;
+}
+
+uint64_t address_of(const void* pointer) {
+  return reinterpret_cast<uint64_t>(pointer);
+}
+
+bool is_device(const void* pointer) {
+  return DeviceMemory::instance().is_device(address_of(pointer));
+}
+
+// The allocation that holds all of the bytes; a finding if none does.
+Allocation& allocation_of(const void* pointer, size_t bytes, const std::string& what) {
+  DeviceMemory& memory = DeviceMemory::instance();
+  Allocation* found = memory.near(address_of(pointer));
+  if (found == nullptr || found->freed || !found->holds(address_of(pointer), bytes)) {
+    throw Finding(fmt::format("out of bounds: {} of {} bytes at {}", what, bytes,
+                              memory.describe(address_of(pointer))));
+  }
+  return *found;
+}
+
+// Accesses by kernels and copies that are not ordered before this operation.
+void check_order(const History& history, uint32_t ordered_end, Shadow& shadow, size_t offset, size_t bytes,
+                 bool writes, const std::string& what) {
+  shadow.refine_for(offset, bytes);
+  const size_t first = offset >> shadow.cell_shift(), step = size_t{1} << shadow.cell_shift();
+  const size_t last = (offset + bytes + step - 1) >> shadow.cell_shift();
+  const Record end = Record{ordered_end} << record::kSegmentShift;
+  const auto check = [&](Record r, const char* other) {
+    if (r < end || history.is_ordered(record::segment(r))) return;
+    throw Finding(
+        fmt::format("{} is ordered by no event or synchronisation after {}, which {} the same memory", what,
+                    history.name(record::segment(r)), other));
+  };
+  for (size_t cell = first; cell < last; ++cell) {
+    check(shadow.writers()[cell], "writes");
+    if (writes) check(shadow.readers()[cell], "reads");
+  }
+}
+
+// A copy is one access from one place, as if by one thread.
+void note_reads(Shadow& shadow, size_t offset, size_t bytes, Record me) {
+  const size_t step = size_t{1} << shadow.cell_shift();
+  const size_t last = (offset + bytes + step - 1) >> shadow.cell_shift();
+  for (size_t cell = offset >> shadow.cell_shift(); cell < last; ++cell) shadow.readers()[cell] = me;
+}
+
+void run_copy(const Operation& operation, void* to, const void* from, size_t bytes, const std::string& what) {
+  const History history(operation);
+  const uint32_t ordered_end = history.ordered_end();
+  const Record me = record::make(history.begin(), 0, 0, 0);
+  const std::byte* source = static_cast<const std::byte*>(from);
+  Allocation* source_allocation = nullptr;
+  if (is_device(from)) {
+    source_allocation = &allocation_of(from, bytes, what);
+    const size_t offset = address_of(from) - source_allocation->address;
+    check_order(history, ordered_end, *source_allocation->shadow, offset, bytes, false, what);
+    note_reads(*source_allocation->shadow, offset, bytes, me);
+    source = source_allocation->storage.get() + offset;
+  }
+  if (!is_device(to)) {
+    std::memcpy(to, source, bytes);
+    return;
+  }
+  Allocation& target = allocation_of(to, bytes, what);
+  const size_t offset = address_of(to) - target.address;
+  check_order(history, ordered_end, *target.shadow, offset, bytes, true, what);
+  std::memmove(target.storage.get() + offset, source, bytes);
+  if (source_allocation == nullptr) {
+    target.shadow->fill(offset, bytes, me);
+  } else {
+    target.shadow->copy(offset, *source_allocation->shadow, address_of(from) - source_allocation->address,
+                        bytes, me);
+  }
+}
+
+void require_kind(const void* pointer, bool device, const char* which, const std::string& what) {
+  if (is_device(pointer) == device) return;
+  throw Finding(fmt::format("{}: the {} is a {} pointer", what, which, device ? "host" : "device"));
+}
+
+}  // namespace
+
+void add_copy(Stream* stream, void* to, const void* from, size_t bytes, CopyKind kind, bool returns_early) {
+  if (bytes == 0) return;
+  constexpr const char* kNames[] = {"host to host", "host to device", "device to host", "device to device"};
+  if (kind == CopyKind::kAny)
+    kind = static_cast<CopyKind>((is_device(to) ? 1 : 0) + (is_device(from) ? 2 : 0));
+  const bool to_device = kind == CopyKind::kHostToDevice || kind == CopyKind::kDeviceToDevice;
+  const bool from_device = kind == CopyKind::kDeviceToHost || kind == CopyKind::kDeviceToDevice;
+  const std::string what = fmt::format("a copy {}", kNames[static_cast<int>(kind)]);
+  require_kind(to, to_device, "destination", what);
+  require_kind(from, from_device, "source", what);
+  if (to_device) allocation_of(to, bytes, what);
+  if (from_device) allocation_of(from, bytes, what);
+  std::shared_ptr<std::vector<std::byte>> staged;
+  if (returns_early && !from_device && !is_pinned(from, bytes)) {
+    const std::byte* begin = static_cast<const std::byte*>(from);
+    staged = std::make_shared<std::vector<std::byte>>(begin, begin + bytes);
+  }
+  const auto operation = Streams::instance().add(stream, what, [=](const Operation& self) {
+    run_copy(self, to, staged ? staged->data() : from, bytes, what);
+  });
+  const bool blocks = !returns_early || (!to_device && !is_pinned(to, bytes));
+  if (blocks) Streams::instance().wait_for(operation);
+}
+
+void add_fill(Stream* stream, void* to, int value, size_t bytes) {
+  if (bytes == 0) return;
+  const std::string what = "a memset";
+  require_kind(to, true, "destination", what);
+  allocation_of(to, bytes, what);
+  Streams::instance().add(stream, what, [=](const Operation& self) {
+    const History history(self);
+    const uint32_t ordered_end = history.ordered_end();
+    const Record me = record::make(history.begin(), 0, 0, 0);
+    Allocation& target = allocation_of(to, bytes, what);
+    const size_t offset = address_of(to) - target.address;
+    check_order(history, ordered_end, *target.shadow, offset, bytes, true, what);
+    std::memset(target.storage.get() + offset, value, bytes);
+    target.shadow->fill(offset, bytes, me);
+  });
+}
+
+void* allocate_pinned(size_t bytes) {
+  const size_t whole = (bytes + 4095) / 4096 * 4096;
+  void* memory = std::aligned_alloc(4096, whole == 0 ? 4096 : whole);
+  if (memory != nullptr) pinned()[address_of(memory)] = {bytes, true};
+  return memory;
+}
+
+bool release_pinned(void* memory) {
+  const auto found = pinned().find(address_of(memory));
+  if (found == pinned().end() || !found->second.allocated) return false;
+  pinned().erase(found);
+  std::free(memory);
+  return true;
+}
+
+void register_pinned(void* memory, size_t bytes) {
+  pinned()[address_of(memory)] = {bytes, false};
+}
+
+bool unregister_pinned(void* memory) {
+  const auto found = pinned().find(address_of(memory));
+  if (found == pinned().end() || found->second.allocated) return false;
+  pinned().erase(found);
+  return true;
+}
+
+bool is_pinned(const void* memory, size_t bytes) {
+  const auto after = pinned().upper_bound(address_of(memory));
+  if (after == pinned().begin()) return false;
+  const auto& [begin, entry] = *std::prev(after);
+  return address_of(memory) + bytes <= begin + entry.bytes;
+}
+
+size_t pinned_count() {
+  size_t count = 0;
+  for (const auto& [address, entry] : pinned()) count += entry.allocated ? 1 : 0;
+  return count;
+}
+
+}  // namespace kiln::emulator

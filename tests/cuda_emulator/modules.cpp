@@ -1,0 +1,99 @@
+#include "tests/cuda_emulator/modules.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "tests/cuda_emulator/decode.h"
+#include "tests/cuda_emulator/findings.h"
+#include "tests/cuda_emulator/memory.h"
+
+namespace kiln::emulator {
+
+namespace {
+
+template <class T>
+T read(const uint8_t* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+std::map<const void*, RegisteredKernel>& kernels() {
+  static auto* all = new std::map<const void*, RegisteredKernel>;
+  return *all;
+}
+
+}  // namespace
+
+Module::Module(std::string ptx) : text_(std::move(ptx)) {}
+
+void Module::allocate_variables() {
+  has_variables_ = true;
+  for (const Variable& variable : text_.variables()) {
+    if (variable.space != Variable::Space::kGlobal && variable.space != Variable::Space::kConst) continue;
+    Allocation* made = DeviceMemory::instance().allocate(variable.bytes, true);
+    if (made == nullptr) {
+      report("the device's memory is too small for the module's variables");
+      return;
+    }
+    // Variables without an initial value begin as zeros.
+    std::memset(made->storage.get(), 0, variable.bytes);
+    std::memcpy(made->storage.get(), variable.content.data(),
+                std::min<size_t>(variable.content.size(), variable.bytes));
+    made->shadow->fill(0, variable.bytes, Record{record::kHostSegment} << record::kSegmentShift);
+    variables_[std::string(variable.name)] = made->address;
+  }
+}
+
+const Kernel& Module::kernel(const std::string& name) {
+  if (!has_variables_) allocate_variables();
+  std::unique_ptr<Kernel>& kernel = kernels_[name];
+  if (!kernel) kernel = decode_kernel(text_, name, variables_);
+  return *kernel;
+}
+
+std::string ptx_of_fat_binary(const uint8_t* data) {
+  constexpr uint32_t kMagic = 0xba55ed50;
+  constexpr uint16_t kPtx = 1;
+  const char* const kAdvice =
+      "; build with nvcc -gencode arch=compute_80,code=compute_80 --compress-mode=none";
+  if (read<uint32_t>(data) != kMagic) {
+    report("an object of nvcc with an unknown kind of fat binary");
+    return {};
+  }
+  // Header: magic, version, its size, size of what follows. Each entry: kind, version, its header's size, payload size.
+  const uint8_t* entry = data + read<uint16_t>(data + 6);
+  const uint8_t* end = entry + read<uint64_t>(data + 8);
+  while (entry < end) {
+    const uint32_t header = read<uint32_t>(entry + 4);
+    const uint64_t payload = read<uint64_t>(entry + 8);
+    if (read<uint16_t>(entry) == kPtx) {
+      std::string text(reinterpret_cast<const char*>(entry + header), payload);
+      text.resize(std::strlen(text.c_str()));
+      if (text.find(".version") == std::string::npos)
+        report(std::string("the PTX in an object is compressed") + kAdvice);
+      return text;
+    }
+    entry += header + payload;
+  }
+  report(std::string("an object of nvcc holds no PTX") + kAdvice);
+  return {};
+}
+
+Module* register_module(std::string ptx) {
+  static auto* modules = new std::vector<std::unique_ptr<Module>>;
+  modules->push_back(std::make_unique<Module>(std::move(ptx)));
+  return modules->back().get();
+}
+
+void register_kernel(const void* host_function, Module* module, const std::string& name) {
+  kernels()[host_function] = {module, name};
+}
+
+RegisteredKernel* find_kernel(const void* host_function) {
+  const auto found = kernels().find(host_function);
+  return found == kernels().end() ? nullptr : &found->second;
+}
+
+}  // namespace kiln::emulator

@@ -1,0 +1,30 @@
+// What the entry points of the CUDA runtime share.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "tests/cuda_emulator/findings.h"
+#include "tests/cuda_emulator/streams.h"
+
+namespace kiln::emulator {
+
+// Becomes the last error, unless it is success; returned for convenience.
+cudaError_t set_error(cudaError_t error);
+
+// Runs `body`, which may execute kernels. Findings are reported; where one was, that is the call's result.
+template <class Body>
+cudaError_t guarded(Body body) {
+  const size_t before = findings_so_far();
+  try {
+    body();
+  } catch (const Finding& finding) {
+    report(finding.what());
+    return set_error(cudaErrorInvalidValue);
+  }
+  return set_error(findings_so_far() == before ? cudaSuccess : cudaErrorLaunchFailure);
+}
+
+// The stream behind a handle; a Finding if there is none.
+Stream* stream_of(cudaStream_t handle);
+
+}  // namespace kiln::emulator
