@@ -21,7 +21,7 @@ namespace {
 constexpr int64_t kMostMicroBatchTokens = int64_t{1} << 26;
 
 // Of logits in a micro-batch: each is a few calls, which plans go through one by one.
-constexpr int64_t kMostChunks = 16384;
+constexpr int64_t kMostChunks = 262144;
 
 constexpr int64_t kByteVocab = 257, kGpt2Vocab = 50257;  // with end-of-text
 

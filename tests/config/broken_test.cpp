@@ -329,8 +329,8 @@ const std::vector<Broken> kRelations = {
      {"model.rope_theta=5000"}},
     {"loss_rows_of_nothing",
      kValid,
-     "--set train.micro_batch=60000: train.loss_rows = 1 cuts 1920000 tokens into more than 16384 chunks",
-     "train.loss_rows = 118 or more; logits of so many rows exist at a time; train.loss_rows stands at --set "
+     "--set train.micro_batch=60000: train.loss_rows = 1 cuts 1920000 tokens into more than 262144 chunks",
+     "train.loss_rows = 8 or more; logits of so many rows exist at a time; train.loss_rows stands at --set "
      "train.loss_rows=1; model.context stands at configs/x.json:2:95",
      {"train.loss_rows=1", "train.micro_batch=60000"}},
     {"odd_heads_of_llama",
