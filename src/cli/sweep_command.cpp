@@ -5,6 +5,7 @@
 #include "src/cli/cli.h"
 #include "src/core/error.h"
 #include "src/train/sweep.h"
+#include "src/train/sweep_progress.h"
 
 namespace kiln::cli {
 
@@ -68,10 +69,9 @@ void add_sweep(CLI::App& app, int& exit_code) {
     else
       fmt::print("{}", arguments->markdown ? train::markdown(outcome.table) : train::text(outcome.table));
     if (exit_code == static_cast<int>(ExitCode::interrupted)) {
-      fmt::print(stderr, "stopped by a signal; the same command goes on\n");
+      train::say("stopped by a signal; the same command goes on\n");
     } else if (!arguments->show) {
-      fmt::print(stderr, "the table is in {0}/results.txt, {0}/results.md and {0}/results.json\n",
-                 spec.output);
+      train::say(fmt::format("the table is in {0}/results.txt, {0}/results.md and {0}/results.json\n", spec.output));
     }
   });
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
@@ -12,6 +14,9 @@ namespace kiln::train {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kCopiedFrom = "copied_from.json";
 
 void copy_checkpoint(const fs::path& from, const fs::path& to) {
   make_folder(to);
@@ -45,6 +50,9 @@ int64_t copy_run(const fs::path& from, const config::Config& config) {
     write_file_atomically(unfinished / fmt::format("config_until_step_{}.json", step),
                           read_file(from / "config.json"));
     write_file_atomically(unfinished / "config.json", config::to_json(config) + "\n");
+    const json origin = {{"folder", from.string()}, {"step", step}};
+    write_file_atomically(unfinished / kCopiedFrom,
+                          origin.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
   } catch (const fs::filesystem_error& e) {
     throw Error(ExitCode::data,
                 fmt::format("cannot copy {} to {}: {}", from.string(), folder.string(), e.code().message()),
@@ -53,6 +61,13 @@ int64_t copy_run(const fs::path& from, const config::Config& config) {
   move_folder(unfinished, folder);
   sync_directory(folder.parent_path());
   return step;
+}
+
+int64_t copied_step(const fs::path& folder) {
+  if (!is_there(folder / kCopiedFrom)) return 0;
+  const json origin = json::parse(read_file(folder / kCopiedFrom), nullptr, /*allow_exceptions=*/false);
+  const bool readable = origin.is_object() && origin.contains("step") && origin["step"].is_number_unsigned();
+  return readable ? origin["step"].get<int64_t>() : 0;
 }
 
 }  // namespace kiln::train

@@ -47,8 +47,9 @@ void check_config(const config::Config& config, const Start& start) {
   if (differences.empty()) return;
   const std::string obstacle = obstacle_to_go_on(config, start);
   if (obstacle.empty()) {
-    log_info(fmt::format("the run goes on to step {}: up to step {} it is the same as the shorter one was",
-                         config.train.steps, start.state.step));
+    log_info(fmt::format("the run goes on to step {}: up to step {} it is the same as the {} one was",
+                         config.train.steps, start.state.step,
+                         config.train.steps < start.state.run_steps ? "longer" : "shorter"));
     return;
   }
   throw Error(ExitCode::usage,
@@ -71,7 +72,8 @@ std::string others_beside(const fs::path& folder) {
   constexpr size_t kMost = 5;
   std::vector<std::string> names;
   std::error_code problem;
-  const fs::path parent = folder.lexically_normal().parent_path();
+  const fs::path normal = folder.lexically_normal();
+  const fs::path parent = (normal.has_filename() ? normal : normal.parent_path()).parent_path();
   for (fs::directory_iterator entry(parent.empty() ? "." : parent, problem), end; !problem && entry != end;
        entry.increment(problem)) {
     std::error_code none;

@@ -12,8 +12,10 @@
 
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/train/checkpoint_folders.h"
 #include "src/train/child.h"
 #include "src/train/copy_run.h"
+#include "src/train/run_folder.h"
 #include "src/train/run_lock.h"
 #include "src/train/stop.h"
 #include "src/train/sweep_job.h"
@@ -28,7 +30,7 @@ fs::path log_of(const SweepJob& job) {
   return job.run.folder + ".log";
 }
 
-// Why a stage of an arm begins where it does, in a sentence.
+// Where the runs of a stage are to begin, in a sentence.
 std::string beginning(const SweepJob& job) {
   if (job.earlier.empty()) return {};
   if (job.obstacle.empty()) return fmt::format("goes on from step {} of the rung before", job.from);
@@ -74,8 +76,10 @@ class Sweep {
 
  private:
   // Also notes how many steps a run of this stage takes here.
-  void check(const SweepJob& job, size_t stage, std::vector<double>& stages) const {
+  void check(const SweepJob& job, size_t stage, std::vector<double>& stages) {
     check_folder(job);
+    if (!first_) first_ = job;
+    check_same_validation(*first_, job);
     stages.resize(std::max(stages.size(), stage + 1));
     stages[stage] = static_cast<double>(job.config.train.steps - job.from);
   }
@@ -125,8 +129,8 @@ class Sweep {
   }
 
   void announce(const SweepJob& job, const std::string& stage) {
-    const std::string words = beginning(job);
-    if (mode_ == Mode::train && !words.empty() && !result_of(job)) progress_.note(stage + ": " + words);
+    if (mode_ == Mode::look || job.obstacle.empty() || result_of(job)) return;
+    progress_.note(fmt::format("{}: {}", stage, beginning(job)));
   }
 
   // What is to come after the run that begins now.
@@ -168,16 +172,22 @@ class Sweep {
 
   std::optional<SweepResult> trained(const ArmResult& arm, const SweepJob& job) {
     const fs::path folder = job.run.folder;
-    fs::create_directories(folder.parent_path());
-    if (job.from > 0 && !fs::exists(folder) && copy_run(job.earlier, job.config) == 0) {
-      progress_.note(fmt::format("{}: trains from the beginning again, because {} has no checkpoint",
-                                 job.run.what, job.earlier));
+    make_folder(folder.parent_path());
+    if (job.from > 0 && !is_there(folder)) {
+      const int64_t copied = copy_run(job.earlier, job.config);
+      const std::string words = copied > 0 ? fmt::format("goes on from step {} of the rung before", copied)
+                                           : fmt::format("trains from the beginning again, because {} has no "
+                                                         "checkpoint that can be used",
+                                                         job.earlier);
+      progress_.note(fmt::format("{}: {}", job.run.what, words));
     }
+    const int64_t from = copied_step(folder);
     SweepLeft left = left_after_this();
     left.runs--;
     left.steps[index(arm)] -= static_cast<double>(job.config.train.steps - job.from);
-    progress_.begin(index(arm), ++runs_, job.run.what, job.from, job.config.train.steps, log_of(job), left);
-    std::vector<std::string> arguments{"train", job.run.config, "--resume"};
+    progress_.begin(index(arm), ++runs_, job.run.what, from, job.config.train.steps, log_of(job), left);
+    std::vector<std::string> arguments{"train", job.run.config};
+    if (RunFolder::occupied(folder)) arguments.push_back("--resume");
     for (const std::string& override : job.run.overrides) {
       arguments.push_back("--set");
       arguments.push_back(override);
@@ -191,7 +201,7 @@ class Sweep {
     if (!result) {
       progress_.end("failed");
       throw Error(code > 0 && code <= 5 ? static_cast<ExitCode>(code) : ExitCode::failure,
-                  fmt::format("the run {} ended with code {} and without a final validation loss",
+                  fmt::format("the run {} ended with code {} and without a validation and a checkpoint of its last step",
                               job.run.folder, code),
                   fmt::format("its words are at the end of {}; once mended, the same command goes on",
                               log_of(job).string()));
@@ -224,6 +234,7 @@ class Sweep {
   const Mode mode_;
   SweepTable table_;
   SweepProgress progress_;
+  std::optional<SweepJob> first_;
   std::vector<std::vector<double>> steps_;  // [arm][rung, then final]: that one run trains
   int64_t runs_ = 0;                        // that have begun or were found
 };
@@ -233,7 +244,7 @@ class Sweep {
 SweepOutcome sweep(const SweepSpec& spec) {
   ignore_closed_output();
   Sweep sweep(spec, Sweep::Mode::train);
-  fs::create_directories(spec.output);
+  make_folder(spec.output);
   const RunLock lock(spec.output);
   install_stop_signals();
   const bool finished = sweep.run();
@@ -247,6 +258,7 @@ SweepTable sweep_so_far(const SweepSpec& spec) {
 }
 
 std::string describe_sweep(const SweepSpec& spec) {
+  const Sweep checked(spec, Sweep::Mode::look);
   std::string result;
   int64_t runs = 0;
   double tokens = 0;

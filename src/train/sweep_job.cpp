@@ -10,7 +10,10 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/train/checkpoint.h"
+#include "src/train/checkpoint_folders.h"
 #include "src/train/config_difference.h"
+#include "src/train/copy_run.h"
 #include "src/train/length.h"
 #include "src/train/metrics_log.h"
 
@@ -51,6 +54,18 @@ bool has_diverged(const MetricsLog& log, int64_t bearable) {
                      [](const LoggedStep& s) { return s.skipped && !(std::isfinite(s.gradient_norm) && std::isfinite(s.loss)); });
 }
 
+bool has_checkpoint_of(const fs::path& run, int64_t step) {
+  for (const Candidate& candidate : candidates(run)) {
+    if (candidate.step != step) continue;
+    try {
+      if (read_manifest(candidate.path).step == step) return true;
+    } catch (const Error&) {
+      continue;  // damaged: the run that is started again says so
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 SweepJob rung_job(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, size_t rung) {
@@ -67,24 +82,49 @@ SweepJob final_job(const SweepSpec& spec, const SweepArm& arm, const Settings& c
 
 void check_folder(const SweepJob& job) {
   const fs::path earlier = fs::path(job.run.folder) / "config.json";
-  if (!fs::exists(earlier)) return;
-  const auto differences = meaningful_differences(read_file(earlier), config::to_json(job.config));
+  if (!is_there(earlier)) return;
+  std::vector<std::string> differences;
+  try {
+    // A loss over other validation tokens is another number.
+    differences = meaningful_differences(read_file(earlier), config::to_json(job.config), {"validation.tokens"});
+  } catch (const Error& error) {
+    throw Error(ExitCode::data, fmt::format("{}: {}", earlier.string(), error.what()),
+                fmt::format("move {} away: the sweep then trains that run again", job.run.folder));
+  }
   if (differences.empty()) return;
   throw Error(ExitCode::usage,
               fmt::format("{} holds a run of other settings: {}", job.run.folder, differences.front()),
               "give the sweep another \"output\", or move that folder away");
 }
 
+void check_same_validation(const SweepJob& first, const SweepJob& job) {
+  const auto refuse = [&](const char* key, const std::string& here, const std::string& there) {
+    throw Error(ExitCode::usage,
+                fmt::format("{} is {} in the run \"{}\" and {} in the run \"{}\"", key, there, first.run.what, here,
+                            job.run.what),
+                fmt::format("losses over different validation tokens cannot be ranked: give {} one value in all "
+                            "arms, rungs and final, best in the spec's \"set\"",
+                            key));
+  };
+  const config::Config &a = first.config, &b = job.config;
+  if (a.data.validation != b.data.validation) refuse("data.validation", b.data.validation, a.data.validation);
+  if (a.validation.tokens != b.validation.tokens) {
+    refuse("validation.tokens", fmt::format("{}", b.validation.tokens), fmt::format("{}", a.validation.tokens));
+  }
+}
+
 std::optional<SweepResult> result_of(const SweepJob& job) {
   const fs::path path = fs::path(job.run.folder) / "metrics.jsonl";
-  if (!fs::exists(path)) return std::nullopt;
+  if (!is_there(path)) return std::nullopt;
   const MetricsLog log = read_metrics_log(path);
   SweepResult result{.loss = std::numeric_limits<double>::infinity(),
                      .ms = median_ms(log),
                      .optimizer_share = optimizer_share(log),
                      .steps = job.config.train.steps,
-                     .from = job.from};
-  if (!log.validations.empty() && log.validations.back().step == job.config.train.steps) {
+                     .from = copied_step(job.run.folder)};
+  // A run that has validated may still have failed, at its last checkpoint.
+  if (!log.validations.empty() && log.validations.back().step == job.config.train.steps &&
+      has_checkpoint_of(job.run.folder, job.config.train.steps)) {
     if (std::isfinite(log.validations.back().loss)) result.loss = log.validations.back().loss;
     return result;
   }

@@ -56,6 +56,11 @@ LoggedLine last_step_line(const std::string& output) {
   return last;
 }
 
+void say(const std::string& words) {
+  std::fputs(words.c_str(), stderr);  // unlike fmt::print it does not throw
+  std::fflush(stderr);
+}
+
 SweepProgress::SweepProgress(size_t arms)
     : terminal_(isatty(fileno(stderr)) != 0), seconds_per_step_(arms, 0.0) {}
 
@@ -64,8 +69,7 @@ void SweepProgress::speed(size_t arm, double seconds_per_step) {
 }
 
 void SweepProgress::note(const std::string& line) {
-  fmt::print(stderr, "{}\n", line);
-  std::fflush(stderr);
+  say(line + "\n");
 }
 
 void SweepProgress::begin(size_t arm, int64_t number, const std::string& what, int64_t step, int64_t steps,
@@ -103,7 +107,7 @@ void SweepProgress::end(const std::string& outcome) {
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   if (steps_ > first_step_) seconds_per_step_[arm_] = seconds / static_cast<double>(steps_ - first_step_);
   show(fmt::format("{} after {} steps, took {}{}", outcome, steps_, duration_text(seconds), eta(-1)));
-  if (terminal_) fmt::print(stderr, "\n");
+  if (terminal_) say("\n");
   width_ = 0;
 }
 
@@ -118,11 +122,7 @@ std::string SweepProgress::eta(double run_seconds) const {
 
 void SweepProgress::show(const std::string& line) {
   const std::string whole = fmt::format("[{}/{}] {}: {}", number_, number_ + left_.runs, what_, line);
-  if (terminal_)
-    fmt::print(stderr, "\r{:<{}}", whole, width_);
-  else
-    fmt::print(stderr, "{}\n", whole);
-  std::fflush(stderr);
+  say(terminal_ ? fmt::format("\r{:<{}}", whole, width_) : fmt::format("{}\n", whole));
   width_ = whole.size();
 }
 

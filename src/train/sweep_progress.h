@@ -26,6 +26,9 @@ struct LoggedLine {
 };
 LoggedLine last_step_line(const std::string& output);
 
+// To stderr; a reader of it that has gone away is no reason to end a sweep.
+void say(const std::string& words);
+
 class SweepProgress {
  public:
   explicit SweepProgress(size_t arms);

@@ -106,13 +106,50 @@ try:
     kiln("sweep", path)
     require(times(folder / "sweep") == everything, "a finished sweep trained again")
 
-    # Other settings in the same folder are refused before anything runs.
+    log = (folder / "sweep/adamw/rung1/lr=0.0001.log").read_text()
+    require("no checkpoint in" not in log and "warning" not in log, f"a new run begins with a warning: {log}")
+
+    # A run is done only with its last checkpoint, whatever it has validated.
+    (folder / "sweep/muon/rung2/lr=0.02/checkpoints/step_00000020/manifest.json").unlink()
+    shown = json.loads(kiln("sweep", path, "--show", "--json").stdout)["arms"][1]
+    require(shown["rungs"][1][0].get("state") == "not run", f"--show: {shown}")
+    kiln("sweep", path)
+    require((folder / "sweep/muon/rung2/lr=0.02/checkpoints/step_00000020/manifest.json").exists(), "it was not repaired")
+    require(json.loads((folder / "sweep/results.json").read_text())["arms"][0] == results["arms"][0], "another result")
+
+    # Other settings in the same folder are refused before anything runs, by a dry run too.
+    def refuses(words, code=2):
+        for mode in ([], ["--dry-run"]):
+            refused = kiln("sweep", path, *mode, check=False)
+            require(refused.returncode == code and words in refused.stderr, f"{mode}: {refused.returncode}: {refused.stderr}")
+
     save(final={"set": {"train.clip": 0.5}, "seeds": [1, 2]})
+    refuses("train.clip: 1.0 -> 0.5")
+    save(set={"validation.tokens": 512})
+    refuses("validation.tokens: 1024 -> 512")
+    save(output=f"{folder}/mixed", arms=[*spec["arms"], {"name": "c", "config": str(config), "set": {"validation.tokens": 512}}])
+    refuses('validation.tokens is 1024 in the run "adamw, rung 1, lr=0.0001" and 512 in the run "c, rung 1, default"')
+    save()
+    damaged = folder / "sweep/muon/rung1/lr=0.02/config.json"
+    whole = damaged.read_text()
+    damaged.write_text(whole[:40])
+    refuses(f"{damaged}: the config is damaged", code=3)
+    damaged.write_text(whole)
+    (folder / "file").write_text("")
+    save(output=f"{folder}/file/sweep")
     refused = kiln("sweep", path, check=False)
-    require(refused.returncode == 2 and "train.clip: 1.0 -> 0.5" in refused.stderr, refused.stderr)
+    require(refused.returncode == 3 and f"cannot create {folder}/file/sweep" in refused.stderr, refused.stderr)
+
+    # Whoever watched it may go away.
+    save(output=f"{folder}/unwatched", rungs=[{"steps": 8}], final={"steps": 8, "seeds": [1]})
+    reader, writer = os.pipe()
+    os.close(reader)
+    unwatched = subprocess.run([KILN, "sweep", str(path)], stdout=subprocess.DEVNULL, stderr=writer, timeout=300)
+    os.close(writer)
+    require(unwatched.returncode == 0, f"a sweep with a closed stderr exits with {unwatched.returncode}")
+    require(all(arm["final"] for arm in json.loads((folder / "unwatched/results.json").read_text())["arms"]), "it is not complete")
     save(arms=[{"name": "adamw", "config": str(config), "grid": {"optimizer.lrr": [1]}}])
-    refused = kiln("sweep", path, check=False)
-    require(refused.returncode == 2 and "optimizer.lr" in refused.stderr, refused.stderr)
+    refuses("optimizer.lr")
 
     # A run that diverges loses, and is not tried again.
     wild = {"train.max_skipped": 3, "train.clip": 0, "optimizer.eps": 1e-30, "optimizer.wd": 10, "schedule.kind": "constant",
@@ -158,6 +195,30 @@ try:
         run = folder / f"killed/adamw/final/lr={chosen},seed={seed}"
         require(training_losses(run) == training_losses(folder / f"whole{seed}"), f"the losses of seed {seed}")
         require(final_loss(run) == final_loss(folder / f"whole{seed}"), f"the final loss of seed {seed}")
+    # Where there is nothing to copy, a run begins at the beginning, and the table says so.
+    shutil.copytree(folder / "killed", folder / "lost")
+    shutil.rmtree(folder / "lost/adamw/rung2")
+    for step in list((folder / "lost/adamw/rung1").glob("*/checkpoints/step_00000010")):  # its sizes right, its content not
+        content = bytearray((step / "model.safetensors").read_bytes())
+        content[-1] ^= 1
+        (step / "model.safetensors").unlink()
+        (step / "model.safetensors").write_bytes(content)
+        for older in step.parent.iterdir():
+            if older != step:
+                shutil.rmtree(older)
+    for file in (folder / "lost").rglob("*.json"):
+        file.write_text(file.read_text().replace(f"{folder}/killed", f"{folder}/lost"))
+    for file in (folder / "lost/adamw/rung1").glob("*/checkpoints/*/manifest.json"):
+        shutil.copy(str(file).replace("/lost/", "/killed/"), file)
+    save(output=f"{folder}/lost", set=constant, arms=spec["arms"][:1])
+    again = kiln("sweep", path)
+    require("trains from the beginning again, because" in again.stderr and "has no checkpoint that can be used" in again.stderr,
+            again.stderr)
+    require("goes on from step 10" not in again.stderr, again.stderr)
+    lost = json.loads((folder / "lost/results.json").read_text())["arms"][0]
+    require([row["from_step"] for row in lost["rungs"][1]] == [0, 0], str(lost))
+
+    save(output=f"{folder}/killed", set=constant, arms=spec["arms"][:1], final={"steps": 40, "seeds": [42, 5]})
     everything = times(folder / "killed")
     shutil.rmtree(folder / "killed/adamw/rung2")  # what is missing is made again, from the rung before
     again = kiln("sweep", path)
@@ -165,6 +226,14 @@ try:
     require(json.loads((folder / "killed/results.json").read_text())["arms"][0]["chosen"] == killed["chosen"], "chosen again")
     kept = {file: at for file, at in everything.items() if "/rung2/" not in file}
     require(kept.items() <= times(folder / "killed").items(), "finished runs were trained again")
+
+    # What resuming says: runs beside a mistyped folder, also with a slash, and which of two lengths was the longer one.
+    mistyped = kiln("train", config, "--resume", "--set", f"output.dir={folder}/killed/adamw/rung1/new/", "--set", "train.steps=6")
+    require("(beside it, runs are in lr=" in mistyped.stderr, mistyped.stderr)
+    run = folder / f"killed/adamw/final/lr={chosen},seed=42"
+    shutil.rmtree(run / "checkpoints/step_00000040")
+    cut = kiln("train", run / "config.json", "--resume", "--set", "train.steps=39")
+    require("up to step 39 it is the same as the longer one was" in cut.stderr, cut.stderr)
     print(f"sweep: halving, {kills} kills, runs that go on, diverged ones, refusals")
 finally:
     remove(folder)
