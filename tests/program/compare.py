@@ -36,11 +36,14 @@ table = folder / "losses.csv"
 found = json.loads(kiln("compare", *runs, "--json", "--csv", table, "--smooth", 7, "--rows", 100).stdout)
 logs = []
 for run in runs:
-    steps, validations, seconds = [], [], 0.0
+    steps, validations, seconds, tail = [], [], 0.0, 0.0
     for record in metrics(run):
+        if record.get("metric", "").endswith("tail_report_seconds"):
+            tail += 1000 * record["value"]  # part of the step that comes next, but not of the optimizer's work
         if "loss" in record:
             seconds += record["ms"] / 1000
-            steps.append({**record, "seconds": seconds})
+            steps.append({**record, "seconds": seconds, "tail_ms": tail})
+            tail = 0.0
         if "validation_loss" in record:
             validations.append({"step": record["step"], "loss": record["validation_loss"], "seconds": seconds,
                                 "tokens": steps[-1]["tokens"]})
@@ -52,7 +55,8 @@ for (steps, validations), run in zip(logs, found["runs"]):
     require(run["best"]["loss"] == min(v["loss"] for v in validations), run["best"])
     require(abs(run["median_ms"] - statistics.median(s["ms"] for s in steps)) < 1e-9, run["median_ms"])
 for (steps, _), run in zip(logs, found["runs"]):  # whatever optimizer; a run that was stopped and resumed, too
-    share = sum(s["optimizer_ms"] for s in steps) / sum(s["ms"] for s in steps)
+    tails = sum(s["tail_ms"] for s in steps)
+    share = (sum(s["optimizer_ms"] for s in steps) - tails) / (sum(s["ms"] for s in steps) - tails)
     require(0 < share < 1 and abs(run["optimizer_share"] - share) < 1e-12, f"{run['optimizer_share']}, not {share}")
 require(any(d.startswith("optimizer.name") for d in found["runs"][1]["differences"]), found["runs"][1])
 
