@@ -431,11 +431,10 @@ void plan(Head& head, const Planning& planning, const ParameterTable& table) {
 void loss(const Pass& pass, Head& head, void* hidden, const int32_t* targets, float* losses,
           std::optional<float> gradient_scale) {
   void* logits = pass.at(head.logits);
-  for (int64_t first = 0; first < pass.rows(); first += head.loss_rows) {
-    const int64_t rows = std::min(head.loss_rows, pass.rows() - first);
-    void* chunk = advance(hidden, first * head.linear.K, pass.dtype);  // (rows, C)
-    forward(pass, head.linear, logits, chunk, rows);                   // (rows, C) -> (rows, Vp)
-    kernels::softmax_cross_entropy(pass.context, {.logits = logits,    // (rows, Vp), then d_logits
+  const auto chunk = [&](int64_t first, int64_t rows) {
+    void* in = advance(hidden, first * head.linear.K, pass.dtype);   // (rows, C)
+    forward(pass, head.linear, logits, in, rows);                    // (rows, C) -> (rows, Vp)
+    kernels::softmax_cross_entropy(pass.context, {.logits = logits,  // (rows, Vp), then d_logits
                                                   .losses = advance(losses, first),    // (rows)
                                                   .targets = advance(targets, first),  // (rows)
                                                   .rows = rows,
@@ -445,8 +444,15 @@ void loss(const Pass& pass, Head& head, void* hidden, const int32_t* targets, fl
                                                   .scale = gradient_scale.value_or(0.0f),
                                                   .write_gradient = gradient_scale.has_value(),
                                                   .dtype = pass.dtype});
-    if (gradient_scale) backward(pass, head.linear, chunk, logits, chunk, rows);  // (rows, Vp) -> (rows, C)
+    if (gradient_scale) backward(pass, head.linear, in, logits, in, rows);  // (rows, Vp) -> (rows, C)
+  };
+  const int64_t whole = pass.rows() / head.loss_rows, rest = pass.rows() % head.loss_rows;
+  if (DryRun* record = pass.context.dry_run) {
+    record_times(*record, whole, [&] { chunk(0, head.loss_rows); });
+  } else {
+    for (int64_t i = 0; i < whole; i++) chunk(i * head.loss_rows, head.loss_rows);
   }
+  if (rest > 0) chunk(whole * head.loss_rows, rest);
 }
 
 }  // namespace kiln::models

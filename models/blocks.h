@@ -49,6 +49,7 @@ struct Planning {
   BufferId statistic(const std::string& name, int64_t columns, int tick) const;
   // (R, columns) that exists only while the half-block of `tick` runs backward; empty without training.
   BufferId gradient(const std::string& name, int64_t columns, int tick) const;
+  // A buffer of activations: one of its own, or with `shared` the one of all layers, for as long as blocks run.
   BufferId add(const std::string& name, size_t bytes, Lifetime lifetime) const;
   // (heads, cache, head_size) that outlives passes; empty where no cache is asked for.
   BufferId cache(const std::string& name, int64_t heads, int64_t head_size) const;

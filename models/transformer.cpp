@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "kernels/table.h"
 #include "models/initialise.h"
@@ -147,19 +148,20 @@ void Transformer::initialise(Context& context, uint64_t seed) {
   const double residual_deviation = kDeviation / std::sqrt(2.0 * static_cast<double>(shape_.layers));
   const int64_t unpadded =
       shape_.vocab * shape_.width;  // elements of wte and head before their padding, which is zero
-  for (const Parameter& p : parameters_.all()) {
-    const bool of_tokens = p.kind == ParameterKind::head || p.name == parameters_[wte_].name;
+  std::set<int> residual_writers;
+  for (const Layer& layer : layers_) {
+    residual_writers.insert({layer.attention.proj.weight, layer.feed_forward.down.weight});
+  }
+  for (int i = 0; i < static_cast<int>(parameters_.all().size()); i++) {
+    const Parameter& p = parameters_[i];
+    const bool of_tokens = i == wte_ || p.kind == ParameterKind::head;
     if (p.kind == ParameterKind::norm) {
       fill_constant(p, 1.0f);
     } else if (p.kind == ParameterKind::bias) {
       fill_constant(p, 0.0f);
     } else {
-      fill_normal(context, p, of_tokens ? unpadded : p.elements(), kDeviation, seed);
-    }
-  }
-  for (const Layer& layer : layers_) {
-    for (const int writer : {layer.attention.proj.weight, layer.feed_forward.down.weight}) {
-      fill_normal(context, parameters_[writer], parameters_[writer].elements(), residual_deviation, seed);
+      fill_normal(context, p, of_tokens ? unpadded : p.elements(),
+                  residual_writers.contains(i) ? residual_deviation : kDeviation, seed);
     }
   }
   parameters_.bump_versions();

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/core/shape.h"
 
@@ -20,6 +22,12 @@ inline constexpr Family kFamilies[] = {
     {"gpt2", "on", 1e-5, false, [](int64_t width) { return 4 * width; }},
     {"llama", "off", 1e-6, true, [](int64_t width) { return round_up(ceil_div(8 * width, 3), 256); }},
 };
+
+inline std::vector<std::string> family_names() {
+  std::vector<std::string> names;
+  for (const Family& family : kFamilies) names.emplace_back(family.name);
+  return names;
+}
 
 // The first one for a name that is none: the schema refuses it.
 constexpr const Family& family_named(std::string_view name) {

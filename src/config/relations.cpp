@@ -20,9 +20,6 @@ namespace {
 // Bounds every product of sizes that plans and kernels compute, so that none overflows 64 bits.
 constexpr int64_t kMostMicroBatchTokens = int64_t{1} << 26;
 
-// Of logits in a micro-batch: each is a few calls, which plans go through one by one.
-constexpr int64_t kMostChunks = 262144;
-
 constexpr int64_t kByteVocab = 257, kGpt2Vocab = 50257;  // with end-of-text
 
 double most_steps() {
@@ -184,13 +181,6 @@ class Relations {
       broken({"train.micro_batch", "train.sequence", "model.context"},
              fmt::format("{} is more than {} tokens at a time", product_text, kMostMicroBatchTokens),
              "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step");
-    }
-    if (product / t.loss_rows >= kMostChunks) {
-      broken({"train.loss_rows", "train.micro_batch", "train.sequence", "model.context"},
-             fmt::format("train.loss_rows = {} cuts {} tokens into more than {} chunks", t.loss_rows, product,
-                         kMostChunks),
-             fmt::format("train.loss_rows = {} or more; logits of so many rows exist at a time",
-                         product / kMostChunks + 1));
     }
     if (t.tokens_per_step == 0) t.tokens_per_step = product;
     if (t.tokens_per_step % product != 0) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "src/config/families.h"
 #include "src/config/text.h"
 
 namespace kiln::config {
@@ -71,7 +72,7 @@ Key only(const char* optimizers, Key key) {
 std::vector<Key> make_schema() {
   constexpr auto kOpen = true;  // an end that is not in the range
   return {
-      choice("model.family", at<&Config::model, &Model::family>, kRequired, {"gpt2", "llama"},
+      choice("model.family", at<&Config::model, &Model::family>, kRequired, family_names(),
              "Architecture: gpt2 has learned positions, LayerNorm, GELU and biases; llama has rotary positions, RMSNorm, "
              "SwiGLU and no biases.",
              "model_type architecture arch type name"),
@@ -182,8 +183,8 @@ std::vector<Key> make_schema() {
              "Number format of activations and weights.", "dtype mixed_precision",
              "this version computes in f32 only"),
       choice("train.recompute", at<&Config::train, &Train::recompute>, "none", {"none", "block"},
-             "What the backward pass computes again to save memory: block keeps the input of each block alone, for about a "
-             "third more time; the gradients are the same to the bit.",
+             "What the backward pass computes again to save memory: block keeps the input of each block alone and "
+             "computes up to a third more; the gradients are the same to the bit.",
              "activation_checkpointing gradient_checkpointing checkpoint_activations remat recomputation"),
 
       choice("optimizer.name", at<&Config::optimizer, &Optimizer::name>, "adamw",

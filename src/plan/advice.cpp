@@ -34,7 +34,7 @@ std::string how_to_lower(const config::Config& config, const PlannedRun& run, co
     smaller.train.recompute = "block";
     const size_t total = plan_run(smaller, device, run.purpose).plan.layout().total_bytes;
     if (total + now / 100 <= now) {
-      advice += fmt::format("\n    train.recompute = block, for about a third more time: {}", bytes_text(total));
+      advice += fmt::format("\n    train.recompute = block, which computes up to a third more: {}", bytes_text(total));
     }
   }
   const auto bytes_of = [&](Category category) {

@@ -20,7 +20,7 @@ OutlierWindow::Moments OutlierWindow::moments() const {
   for (const double x : values_) sum += x;
   const double mean = sum / n;
   for (const double x : values_) squares += (x - mean) * (x - mean);
-  constexpr double kLeast = 1e-4;      // of the mean; single steps of large runs deviate by thirty times that
+  constexpr double kLeast = 1e-4;      // of the mean: our choice
   constexpr double kSmallest = 1e-12;  // of values that are all zero
   return {mean, std::max({std::sqrt(squares / n), kLeast * std::abs(mean), kSmallest})};
 }

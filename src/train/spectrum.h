@@ -33,8 +33,8 @@ struct FactorSpectrum {
   int64_t flat_from = 0;  // the least rank past which the tail is flat
 };
 
-// A tail is called flat where log(AM/GM) is at most this: its eigenvalues scatter by some 45 percent, not far from what a
-// mean over 20 gradients makes of equal ones.
+// A tail is called flat where log(AM/GM) is at most this: its eigenvalues scatter by some 45 percent (the gap is
+// half the variance of their logarithms). Our choice.
 inline constexpr double kFlatGap = 0.1;
 
 // "flat": all of it; "spikes+flat": some large eigenvalues, and a flat tail; "not flat": the tail is not; "no tail": rank

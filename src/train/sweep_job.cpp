@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <string_view>
 
 #include "src/config/load.h"
 #include "src/core/error.h"
@@ -22,8 +23,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// A refusal of what the spec says, which names its place there and not a --set that nobody typed.
+std::string in_words_of_spec(std::string message, const SweepRun& run) {
+  for (size_t i = run.overrides.size(); i-- > 0;) {  // the last of equals is the one that holds
+    const std::string option = fmt::format("--set {}", run.overrides[i]);
+    const size_t at = message.find(option);
+    if (at == std::string::npos) continue;
+    const size_t end = at + option.size();
+    if (end < message.size() && std::string_view(":;,) ").find(message[end]) == std::string_view::npos) continue;
+    message.replace(at, option.size(), fmt::format("{}: {}", run.origins[i], run.overrides[i]));
+  }
+  return message;
+}
+
+config::Config load_config(const SweepRun& run) {
+  try {
+    return config::load(run.config, run.overrides);
+  } catch (const Error& error) {
+    throw Error(error.code(), in_words_of_spec(error.what(), run), error.hint());
+  }
+}
+
 config::Config config_of(const SweepRun& run) {
-  config::Config config = config::load(run.config, run.overrides);
+  config::Config config = load_config(run);
   if (config.data.validation.empty()) {
     throw Error(ExitCode::usage, fmt::format("{} has no data.validation", run.config),
                 "a sweep ranks runs by their final validation loss");

@@ -1,6 +1,7 @@
 #include "src/train/sweep_spec.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -8,11 +9,15 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "src/config/text.h"
 #include "src/core/error.h"
 #include "src/core/file.h"
 
 namespace kiln::train {
 namespace {
+
+// Of an arm's name and a candidate's label, in bytes: with ",seed=..." and ".log" it must still be a file's name.
+constexpr size_t kLongestName = 200;
 
 using nlohmann::ordered_json;  // settings apply, and grids vary, in the order of the file
 
@@ -29,9 +34,11 @@ struct Section {
     if (!object.is_object()) refuse("expected an object", "write { ... }");
     for (const auto& [key, value] : object.items()) {
       if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-      std::string names;
-      for (const char* name : known) names += (names.empty() ? "" : ", ") + std::string(name);
-      refuse(fmt::format("there is no key \"{}\"", key), fmt::format("the keys here are {}", names));
+      const std::vector<std::string> names(known.begin(), known.end());
+      const std::string other = config::nearest(key, names);
+      refuse(fmt::format("there is no key \"{}\"", key),
+             fmt::format("{}the keys here are {}", other.empty() ? "" : fmt::format("did you mean \"{}\"? ", other),
+                         fmt::join(names, ", ")));
     }
   }
 
@@ -41,6 +48,12 @@ struct Section {
       refuse(fmt::format("\"{}\" must be there and hold text", key), hint);
     }
     return found->get<std::string>();
+  }
+
+  void refuse_own_key(const std::string& name) const {
+    if (name != "output.dir" && name != "train.seed") return;
+    refuse(fmt::format("\"{}\" cannot be set here", name),
+           "the sweep sets output.dir itself; seeds stand under \"final\": {\"seeds\": [1, 2, 3]}");
   }
 
   const ordered_json* array(const char* key) const {
@@ -64,10 +77,7 @@ struct Section {
         refuse(fmt::format("\"{}\" under \"{}\" must be a number, text, true or false", name, key),
                R"(name one key with dots: "optimizer.lr")");
       }
-      if (name == "output.dir" || name == "train.seed") {
-        refuse(fmt::format("\"{}\" cannot be set here", name),
-               "the sweep sets output.dir itself; seeds stand under \"final\": {\"seeds\": [1, 2, 3]}");
-      }
+      refuse_own_key(name);
       result.emplace_back(name, value.dump());
     }
     return result;
@@ -100,7 +110,9 @@ std::vector<Settings> multiplied_out(const Section& arm) {
   if (grid == arm.object.end()) return candidates;
   if (!grid->is_object())
     arm.refuse("\"grid\" must be an object", R"(write {"optimizer.lr": [0.001, 0.002]})");
+  const Section own{*grid, arm.where + ".grid"};
   for (const auto& [key, values] : grid->items()) {
+    own.refuse_own_key(key);
     if (!values.is_array() || values.empty()) {
       arm.refuse(fmt::format("\"{}\" in the grid must be a list that is not empty", key),
                  R"(write {"optimizer.lr": [0.001, 0.002]})");
@@ -117,6 +129,18 @@ std::vector<Settings> multiplied_out(const Section& arm) {
     }
     candidates = std::move(longer);
   }
+  std::set<std::string> labels;  // which name folders
+  for (const Settings& candidate : candidates) {
+    const std::string name = label(candidate);
+    if (name.size() > kLongestName) {
+      own.refuse(fmt::format("the label \"{}\" has {} bytes, a folder's name may have {}", name, name.size(), kLongestName),
+                 "shorten the values, or move keys of one value to \"set\"");
+    }
+    if (!labels.insert(name).second) {
+      own.refuse(fmt::format("two candidates have the label \"{}\"", name),
+                 "each needs a folder of its own: drop values that stand twice, or make an arm of its own of one");
+    }
+  }
   return candidates;
 }
 
@@ -129,24 +153,42 @@ SweepArm read_arm(const Section& section) {
       arm.name.front() == '.') {
     section.refuse(fmt::format("\"{}\" cannot be a folder's name", arm.name), "use letters, digits, - and _");
   }
+  if (arm.name.size() > kLongestName)
+    section.refuse(fmt::format("the name has {} bytes, it may have {}", arm.name.size(), kLongestName), "shorten it");
+  arm.where = section.where;
   arm.config = section.text("config", "the config to train: configs/gpt2-mini/adamw.json");
   arm.set = section.settings("set");
   arm.candidates = multiplied_out(section);
   return arm;
 }
 
-void append(std::vector<std::string>& overrides, const Settings& settings) {
-  for (const auto& [key, value] : settings) overrides.push_back(fmt::format("{}={}", key, value));
+void append(SweepRun& run, const Settings& settings, const std::string& origin) {
+  for (const auto& [key, value] : settings) {
+    run.overrides.push_back(fmt::format("{}={}", key, value));
+    run.origins.push_back(origin);
+  }
+}
+
+// A rung's and the final's settings win, so a grid of the same key would train one run under several names.
+void check_grids(const std::vector<SweepArm>& arms, const Settings& stage, const std::string& name) {
+  for (const SweepArm& arm : arms) {
+    for (const auto& [key, value] : arm.candidates.front()) {
+      const auto is_same = [&key = key](const auto& setting) { return setting.first == key; };
+      if (std::none_of(stage.begin(), stage.end(), is_same)) continue;
+      throw Error(ExitCode::usage, fmt::format("{}.grid: \"{}\" is also set by {}", arm.where, key, name),
+                  fmt::format("what {} sets holds for every candidate: drop the key from one of the two", name));
+    }
+  }
 }
 
 SweepRun run_of(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, const Settings& stage,
-                std::string what, std::string folder) {
-  SweepRun run{std::move(what), std::move(folder), arm.config, {}};
-  append(run.overrides, spec.set);
-  append(run.overrides, arm.set);
-  append(run.overrides, candidate);
-  append(run.overrides, stage);
-  run.overrides.push_back(fmt::format("output.dir={}", ordered_json(run.folder).dump()));
+                const std::string& stage_name, std::string what, std::string folder) {
+  SweepRun run{std::move(what), std::move(folder), arm.config, {}, {}};
+  append(run, spec.set, fmt::format("{}: set", spec.where));
+  append(run, arm.set, fmt::format("{}.set", arm.where));
+  append(run, candidate, fmt::format("{}.grid", arm.where));
+  append(run, stage, fmt::format("{}: {}", spec.where, stage_name));
+  append(run, {{"output.dir", ordered_json(run.folder).dump()}}, fmt::format("{}: output", spec.where));
   return run;
 }
 
@@ -160,6 +202,7 @@ SweepSpec load_sweep_spec(const std::filesystem::path& path) {
   spec.check_keys({"output", "set", "arms", "rungs", "final", "notes"});
 
   SweepSpec result;
+  result.where = path.string();
   result.output = spec.text("output", "the folder that gets all runs and the table: runs/my-sweep");
   result.set = spec.settings("set");
   const ordered_json* arms = spec.array("arms");
@@ -180,6 +223,7 @@ SweepSpec load_sweep_spec(const std::filesystem::path& path) {
       section.check_keys({"steps", "set", "keep"});
       SweepRung rung{section.stage(), 1};
       if (section.object.contains("keep")) rung.keep = section.number(section.object["keep"], "keep", 1);
+      check_grids(result.arms, rung.set, fmt::format("rungs[{}]", i));
       result.rungs.push_back(std::move(rung));
     }
   }
@@ -187,6 +231,7 @@ SweepSpec load_sweep_spec(const std::filesystem::path& path) {
     const Section last{root["final"], fmt::format("{}: final", path.string())};
     last.check_keys({"steps", "set", "seeds"});
     result.final_set = last.stage();
+    check_grids(result.arms, result.final_set, "final");
     const ordered_json* seeds = last.array("seeds");
     if (!seeds) last.refuse("\"seeds\" is missing", "write \"seeds\": [1, 2, 3]");
     std::set<uint64_t> different;
@@ -203,16 +248,16 @@ SweepSpec load_sweep_spec(const std::filesystem::path& path) {
 }
 
 SweepRun rung_run(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, size_t rung) {
-  return run_of(spec, arm, candidate, spec.rungs[rung].set,
+  return run_of(spec, arm, candidate, spec.rungs[rung].set, fmt::format("rungs[{}]", rung),
                 fmt::format("{}, rung {}, {}", arm.name, rung + 1, label(candidate)),
                 fmt::format("{}/{}/rung{}/{}", spec.output, arm.name, rung + 1, label(candidate)));
 }
 
 SweepRun final_run(const SweepSpec& spec, const SweepArm& arm, const Settings& candidate, uint64_t seed) {
-  SweepRun run = run_of(spec, arm, candidate, spec.final_set,
+  SweepRun run = run_of(spec, arm, candidate, spec.final_set, "final",
                         fmt::format("{}, final, {}, seed {}", arm.name, label(candidate), seed),
                         fmt::format("{}/{}/final/{},seed={}", spec.output, arm.name, label(candidate), seed));
-  run.overrides.push_back(fmt::format("train.seed={}", seed));
+  append(run, {{"train.seed", fmt::format("{}", seed)}}, fmt::format("{}: final.seeds", spec.where));
   return run;
 }
 

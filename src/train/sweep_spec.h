@@ -19,6 +19,7 @@ struct SweepArm {
   Settings set;
   std::vector<Settings>
       candidates;  // the grid multiplied out, its first key varying slowest; one empty: no grid
+  std::string where = {};  // "spec.json: arms[0]", for messages
 };
 
 // Every candidate that is left trains with these settings: a run of its own with a whole schedule. The best ones stay.
@@ -34,6 +35,7 @@ struct SweepSpec {
   std::vector<SweepRung> rungs;
   Settings final_set;           // of the runs of what the rungs left
   std::vector<uint64_t> seeds;  // one run each; empty: the rungs are all
+  std::string where = {};       // the file's path, for messages
 };
 
 // Throws Error(ExitCode::usage) with the file, the key, what is wrong and what is expected.
@@ -45,6 +47,7 @@ struct SweepRun {
   std::string folder;                  // output.dir
   std::string config;                  // path
   std::vector<std::string> overrides;  // KEY=VALUE, as --set takes them
+  std::vector<std::string> origins;    // of each override: "spec.json: arms[0].grid"
 };
 
 // The run of a candidate on a rung (counted from 0), and of an arm's survivor with a seed.

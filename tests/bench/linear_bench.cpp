@@ -11,7 +11,6 @@
 #include <time.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -21,6 +20,7 @@
 #include "kernels/cpu/common/matmul.h"
 #include "kernels/table.h"
 #include "src/core/shape.h"
+#include "tests/bench/arguments.h"
 
 namespace kiln {
 namespace {
@@ -166,25 +166,14 @@ void compare(benchmark::State& state, Operation operation, Shape3 s, int threads
 
 int main(int argc, char** argv) {
   using kiln::Operation;
-  int threads = kiln::cpu_device().threads;
-  std::vector<char*> rest;
-  for (int i = 0; i < argc; i++) {
-    const std::string_view argument = argv[i], key = "--threads=";
-    if (argument.starts_with(key)) {
-      std::from_chars(argument.data() + key.size(), argument.data() + argument.size(), threads);
-    } else {
-      rest.push_back(argv[i]);
-    }
-  }
-  int count = static_cast<int>(rest.size());
-  benchmark::Initialize(&count, rest.data());
-  if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
+  const auto threads = kiln::initialise_benchmarks(argc, argv);
+  if (!threads) return 2;
   for (const auto& [operation, name] :
        {std::pair{Operation::forward, "forward"}, std::pair{Operation::forward_repacked, "forward_repacked"},
         std::pair{Operation::d_in, "d_in"}, std::pair{Operation::d_weight, "d_weight"}}) {
     for (const auto& s : kiln::kShapes) {
       benchmark::RegisterBenchmark(fmt::format("{}/{}x{}x{}", name, s.rows, s.N, s.K).c_str(), kiln::compare,
-                                   operation, s, threads)
+                                   operation, s, *threads)
           ->UseManualTime()
           ->Unit(benchmark::kMillisecond)
           ->MinTime(0.3);

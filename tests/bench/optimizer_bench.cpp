@@ -9,7 +9,6 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -25,6 +24,7 @@
 #include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
 #include "src/core/random.h"
+#include "tests/bench/arguments.h"
 
 namespace kiln {
 namespace {
@@ -86,7 +86,8 @@ class Contestant {
     for (int64_t k = 0; k < kMatrices; k++) {
       batch_.names.push_back(fmt::format("matrix{}", k));
       params_.push_back(normals(count, 10 + static_cast<uint64_t>(k), 0.02));
-      for (uint64_t turn : {1, 2}) grads_[turn % 2].push_back(normals(count, 100 * turn + static_cast<uint64_t>(k), 1e-3));
+      for (uint64_t turn : {1, 2})
+        grads_[turn % 2].push_back(normals(count, 100 * turn + static_cast<uint64_t>(k), 1e-3));
     }
     for (auto& p : params_) batch_.param.push_back(p.data());
     batch_.grad.resize(batch_.param.size());
@@ -100,7 +101,8 @@ class Contestant {
     context_.device = device;
     context_.pool = &pool;
     DryRun record;
-    workspace_ = make_workspace(context_, [&] { one_step(); }, record);
+    workspace_ = make_workspace(
+        context_, [&] { one_step(); }, record);
     for (int64_t i = 0; i < kRefresh; i++) one_step();  // the seed, and one refresh
   }
   Contestant(const Contestant&) = delete;
@@ -116,7 +118,8 @@ class Contestant {
   void one_step() {
     if (context_.dry_run == nullptr) t_++;
     for (size_t k = 0; k < batch_.grad.size(); k++) batch_.grad[k] = grads_[t_ % 2][k].data();
-    optimizer_->step(context_, batch_, {.t = std::max<int64_t>(t_, 1), .lr_multiplier = 0.01, .gradient_scale = 1});
+    optimizer_->step(context_, batch_,
+                     {.t = std::max<int64_t>(t_, 1), .lr_multiplier = 0.01, .gradient_scale = 1});
   }
 
   std::shared_ptr<Optimizer> optimizer_;
@@ -137,16 +140,22 @@ struct Entry {
 std::vector<Entry> entries(bool has_bf16) {
   using namespace optim;
   const auto kl = [](Root root) {
-    return [root] { return std::make_shared<KlShampoo>(KlShampooOptions{.refresh = kRefresh, .root = root}); };
+    return
+        [root] { return std::make_shared<KlShampoo>(KlShampooOptions{.refresh = kRefresh, .root = root}); };
   };
   const auto pro = [](DType factors, Root root) {
     return [=] {
-      return std::make_shared<ProKlShampoo>(ProKlShampooOptions{
-          .refresh = kRefresh, .root = root, .rank = 128, .set = &newton_schulz_set("polar_express"), .factors = factors});
+      return std::make_shared<ProKlShampoo>(ProKlShampooOptions{.refresh = kRefresh,
+                                                                .root = root,
+                                                                .rank = 128,
+                                                                .set = &newton_schulz_set("polar_express"),
+                                                                .factors = factors});
     };
   };
   const auto muon = [](DType factors) {
-    return [=] { return std::make_shared<Muon>(MuonOptions{.set = &newton_schulz_set("jordan"), .factors = factors}); };
+    return [=] {
+      return std::make_shared<Muon>(MuonOptions{.set = &newton_schulz_set("jordan"), .factors = factors});
+    };
   };
   std::vector<Entry> all = {{"kl_shampoo", kl(Root::eigenbasis)},
                             {"pro_r128_f32", pro(DType::f32, Root::eigenbasis)},
@@ -199,7 +208,8 @@ class LibraryProduct {
     const memory::desc a({M, K}, type, memory::format_tag::ab);
     const memory::desc any({K, N}, type, memory::format_tag::any);
     const memory::desc c({M, N}, memory::data_type::f32, memory::format_tag::ab);
-    const dnnl::matmul::primitive_desc description({a, any, c}, engine_);  // the weights as the library likes them best
+    const dnnl::matmul::primitive_desc description({a, any, c},
+                                                   engine_);  // the weights as the library likes them best
     product_ = dnnl::matmul(description);
     a_ = memory(a, engine_), b_ = memory(description.weights_desc(), engine_), c_ = memory(c, engine_);
     for (const memory& m : {a_, b_}) std::memset(m.get_data_handle(), 0x3c, m.get_desc().get_size());
@@ -223,7 +233,8 @@ void newton_schulz(benchmark::State& state, int64_t m, int64_t n, bool bf16, int
   Context context;
   context.device = cpu_device(threads);
   context.pool = &pool;
-  if (bf16 && !kernels::has_bf16_products(context.device)) return state.SkipWithError("no fast bf16 products here");
+  if (bf16 && !kernels::has_bf16_products(context.device))
+    return state.SkipWithError("no fast bf16 products here");
   const int64_t count = m == n ? 8 : 2;
   std::vector<std::vector<float>> xs, outs;
   std::vector<float*> x, out;
@@ -243,7 +254,8 @@ void newton_schulz(benchmark::State& state, int64_t m, int64_t n, bool bf16, int
   const auto library = [&] {  // the products of five steps: X X^T, A A, B X
     for (int64_t k = 0; k < 5 * count; k++) gram.run(), square.run(), apply.run();
   };
-  const double library_flops = 5.0 * static_cast<double>(count) * 2 * static_cast<double>(m * m) * static_cast<double>(2 * n + m);
+  const double library_flops =
+      5.0 * static_cast<double>(count) * 2 * static_cast<double>(m * m) * static_cast<double>(2 * n + m);
   orthogonalise(), library();
   std::vector<double> ours, theirs, ratio;
   for (auto _ : state) {
@@ -262,29 +274,18 @@ void newton_schulz(benchmark::State& state, int64_t m, int64_t n, bool bf16, int
 }  // namespace kiln
 
 int main(int argc, char** argv) {
-  int threads = kiln::cpu_device().threads;
-  std::vector<char*> rest;
-  for (int i = 0; i < argc; i++) {
-    const std::string_view argument = argv[i], key = "--threads=";
-    if (argument.starts_with(key)) {
-      std::from_chars(argument.data() + key.size(), argument.data() + argument.size(), threads);
-    } else {
-      rest.push_back(argv[i]);
-    }
-  }
-  int count = static_cast<int>(rest.size());
-  benchmark::Initialize(&count, rest.data());
-  if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
+  const auto threads = kiln::initialise_benchmarks(argc, argv);
+  if (!threads) return 2;
   for (const bool bf16 : {true, false}) {
     for (const auto& [m, n] : {std::pair<int64_t, int64_t>{768, 768}, {768, 3072}}) {
       benchmark::RegisterBenchmark(fmt::format("newton_schulz/{}x{}/{}", m, n, bf16 ? "bf16" : "f32").c_str(),
-                                   kiln::newton_schulz, m, n, bf16, threads)
+                                   kiln::newton_schulz, m, n, bf16, *threads)
           ->UseManualTime()
           ->Unit(benchmark::kMillisecond)
           ->MinTime(1);
     }
   }
-  benchmark::RegisterBenchmark("steps/gpt2-124m", kiln::steps, threads)
+  benchmark::RegisterBenchmark("steps/gpt2-124m", kiln::steps, *threads)
       ->UseManualTime()
       ->Unit(benchmark::kMillisecond)
       ->Iterations(3);

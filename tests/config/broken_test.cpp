@@ -327,12 +327,6 @@ const std::vector<Broken> kRelations = {
      "--set model.rope_theta=5000: model.rope_theta has no effect on model.family = \"gpt2\"",
      "its positions are learned: leave it out; model.family stands at configs/x.json:2:24",
      {"model.rope_theta=5000"}},
-    {"loss_rows_of_nothing",
-     kValid,
-     "--set train.micro_batch=60000: train.loss_rows = 1 cuts 1920000 tokens into more than 262144 chunks",
-     "train.loss_rows = 8 or more; logits of so many rows exist at a time; train.loss_rows stands at --set "
-     "train.loss_rows=1; model.context stands at configs/x.json:2:95",
-     {"train.loss_rows=1", "train.micro_batch=60000"}},
     {"odd_heads_of_llama",
      kValid,
      "--set model.width=60: model.width / model.heads = 60 / 4 = 15 is odd, but rotary positions turn channels in pairs",

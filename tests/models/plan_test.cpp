@@ -188,6 +188,33 @@ TEST(Gpt2Plan, BackwardFormsArePlannedForTrainingOnly) {
   }
 }
 
+// Chunks of the head are recorded without going through them, however many there are.
+TEST(TransformerPlan, DryRunsOfAnyNumberOfChunksRecordTheSameWork) {
+  const auto dry = [](int64_t loss_rows) {
+    const std::unique_ptr<Model> model = create_model("gpt2", tiny_shape());
+    Plan plan;
+    Context context;
+    context.device = cpu_device(1);
+    const BatchShape batch{.B = 1'000'000, .T = 41, .loss_rows = loss_rows};
+    model->plan(plan, batch, DType::f32, context.device);
+    DryRun record;
+    context.dry_run = &record;
+    model->forward_backward(context, nullptr, nullptr, batch.B, batch.T, 1.0f, nullptr);
+    return record;
+  };
+  const int64_t rows = 41'000'000;
+  const DryRun one = dry(rows);
+  const int64_t body = one.kernel_calls.at("linear_forward") - 1;
+  for (const int64_t loss_rows : {1, 7, 4096, 40'999'999}) {
+    const DryRun many = dry(loss_rows);
+    const int64_t chunks = (rows + loss_rows - 1) / loss_rows;
+    EXPECT_DOUBLE_EQ(many.flops, one.flops) << loss_rows;
+    EXPECT_DOUBLE_EQ(many.kernel_flops.at("linear_backward_weight"), one.kernel_flops.at("linear_backward_weight"));
+    EXPECT_EQ(many.kernel_calls.at("linear_forward"), body + chunks);
+    EXPECT_EQ(many.kernel_calls.at("softmax_cross_entropy"), chunks);
+  }
+}
+
 // Flops and calls of one pass, found without memory.
 TEST(Gpt2Plan, DryRun) {
   const ModelShape m = gpt2_124m();

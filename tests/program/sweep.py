@@ -149,7 +149,7 @@ try:
     require(unwatched.returncode == 0, f"a sweep with a closed stderr exits with {unwatched.returncode}")
     require(all(arm["final"] for arm in json.loads((folder / "unwatched/results.json").read_text())["arms"]), "it is not complete")
     save(arms=[{"name": "adamw", "config": str(config), "grid": {"optimizer.lrr": [1]}}])
-    refuses("optimizer.lr")
+    refuses(f"{path}: arms[0].grid: optimizer.lrr=1: ")
 
     # A run that diverges loses, and is not tried again.
     wild = {"train.max_skipped": 3, "train.clip": 0, "optimizer.eps": 1e-30, "optimizer.wd": 10, "schedule.kind": "constant",

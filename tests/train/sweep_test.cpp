@@ -1,15 +1,18 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "src/core/error.h"
 #include "src/core/file.h"
+#include "src/train/checkpoint.h"
 #include "src/train/sweep_job.h"
 #include "src/train/sweep_progress.h"
 #include "src/train/sweep_spec.h"
 #include "src/train/sweep_table.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/optim/support.h"
 
 namespace kiln::train {
 namespace {
@@ -56,7 +59,7 @@ TEST(SweepSpec, GridsAreMultipliedOutInTheOrderOfTheFile) {
 // A run ends as diverged on gradients that are not finite, and on losses.
 TEST(SweepResultOf, LossesThatAreNotFiniteHaveDivergedToo) {
   const TemporaryFolder folder;
-  SweepJob job{.run = {.what = "", .folder = folder.path(), .config = "", .overrides = {}},
+  SweepJob job{.run = {.what = "", .folder = folder.path(), .config = "", .overrides = {}, .origins = {}},
                .config = {},
                .earlier = "",
                .obstacle = ""};
@@ -75,6 +78,36 @@ TEST(SweepResultOf, LossesThatAreNotFiniteHaveDivergedToo) {
   EXPECT_TRUE(result("1", "null", 2));
   EXPECT_FALSE(result("null", "1", 1)) << "one is borne";
   EXPECT_FALSE(result("9", "9", 2)) << "skipped as outliers";
+}
+
+// A run that has validated its last step may have failed at its last checkpoint.
+TEST(SweepResultOf, ARunIsDoneOnlyWithItsLastCheckpoint) {
+  const TemporaryFolder folder;
+  SweepJob job{.run = {.what = "", .folder = folder.path(), .config = "", .overrides = {}, .origins = {}},
+               .config = {},
+               .earlier = "",
+               .obstacle = ""};
+  job.config.train.steps = 2;
+  folder.write("metrics.jsonl",
+               "{\"gradient_norm\":1,\"loss\":3,\"ms\":1,\"step\":1,\"tokens\":1}\n"
+               "{\"gradient_norm\":1,\"loss\":3,\"ms\":1,\"step\":2,\"tokens\":2}\n"
+               "{\"step\":2,\"validation_loss\":2.5,\"unigram_entropy\":5}\n");
+  EXPECT_FALSE(result_of(job)) << "there is no checkpoint";
+  ParameterTable table;
+  table.add("w.bias", {5}, ParameterKind::bias);
+  const optim::AdamWOptions adamw{.lr = 1e-3, .b1 = 0.9, .b2 = 0.95, .eps = 1e-8, .wd = 0.1};
+  tests::BoundRun machine(std::move(table), adamw);
+  const auto save = [&](int64_t step) {
+    return save_checkpoint(folder.path(), {.step = step, .data = "data", .config_json = "{}"}, machine.table,
+                           machine.optimizers);
+  };
+  save(1);
+  EXPECT_FALSE(result_of(job)) << "it is of an earlier step";
+  const std::filesystem::path last = save(2);
+  ASSERT_TRUE(result_of(job));
+  EXPECT_EQ(result_of(job)->loss, 2.5);
+  std::filesystem::resize_file(last / "model.safetensors", 10);
+  EXPECT_FALSE(result_of(job)) << "it is damaged";
 }
 
 TEST(SweepSpec, LaterSettingsWin) {
@@ -97,7 +130,7 @@ TEST(SweepSpec, MistakesAreNamed) {
   EXPECT_NE(refusal("{").find("this is not JSON"), std::string::npos);
   EXPECT_NE(refusal("[]").find("expected an object"), std::string::npos);
   EXPECT_NE(refusal(R"({"output": "x", "arm": []})")
-                .find("there is no key \"arm\" | the keys here are output, set, arms"),
+                .find("there is no key \"arm\" | did you mean \"arms\"? the keys here are output, set, arms"),
             std::string::npos);
   EXPECT_NE(refusal(R"({"output": "x"})").find("\"arms\" is missing"), std::string::npos);
   const auto with_arm = [](const std::string& arm, const std::string& rest) {
@@ -126,6 +159,30 @@ TEST(SweepSpec, MistakesAreNamed) {
   EXPECT_NE(
       with_arm(good, R"(, "rungs": [{"steps": 0}])").find("\"steps\" must be a whole number, at least 1"),
       std::string::npos);
+}
+
+TEST(SweepSpec, GridsThatTrainOneRunTwiceAreRefused) {
+  const auto with = [](const std::string& grid, const std::string& stages) {
+    return refusal(R"({"output": "x", "arms": [{"name": "a", "config": "a.json", "grid": )" + grid + "}], " + stages + "}");
+  };
+  const std::string rungs = R"("rungs": [{"keep": 1}])";
+  const auto refuses = [&](const std::string& words, const std::string& grid, const std::string& stages) {
+    const std::string text = with(grid, stages);
+    EXPECT_NE(text.find("spec.json: arms[0].grid: " + words), std::string::npos) << text;
+  };
+  EXPECT_EQ(with(R"({"train.clip": [1, 2]})", rungs), "accepted");
+  refuses("\"output.dir\" cannot be set here", R"({"output.dir": ["a"]})", rungs);
+  refuses("\"train.seed\" cannot be set here", R"({"train.seed": [1, 2]})", rungs);
+  refuses("\"train.steps\" is also set by rungs[1]", R"({"train.steps": [1, 2]})", R"("rungs": [{}, {"steps": 9}])");
+  refuses("\"train.clip\" is also set by final", R"({"train.clip": [1, 2]})",
+          R"("rungs": [{}], "final": {"set": {"train.clip": 3}, "seeds": [1]})");
+  refuses("two candidates have the label \"lr=0.1\"", R"({"optimizer.lr": [0.1, 0.10]})", rungs);
+  refuses("two candidates have the label \"train=x_y\"", R"({"data.train": ["x/y", "x_y"]})", rungs);
+  EXPECT_EQ(with(R"({"data.train": [")" + std::string(194, 'x') + R"("]})", rungs), "accepted");
+  refuses("the label \"train=xxx", R"({"data.train": [")" + std::string(195, 'x') + R"("]})", rungs);
+  EXPECT_NE(refusal(R"({"output": "x", "arms": [{"name": "a", "config": "a.json", "gird": {}}], "rungs": [{}]})")
+                .find("arms[0]: there is no key \"gird\" | did you mean \"grid\"?"),
+            std::string::npos);
 }
 
 SweepCandidate candidate_of(double loss) {
