@@ -258,7 +258,8 @@ DocumentReader::DocumentReader(ReadOptions options, ReadPosition start) : state_
     }
     if (input != kStandardInput && S_ISDIR(info.st_mode)) {
       throw Error(ExitCode::data, fmt::format("{} is a folder", input),
-                  fmt::format("name the files in it: {}/*.txt", std::filesystem::path(input).lexically_normal().string()));
+                  fmt::format("name the files in it: {}/*.txt",
+                              std::filesystem::path(input).lexically_normal().string()));
     }
     s.formats.push_back(format_of(input, s.options.format));
     const bool regular = input != kStandardInput && S_ISREG(info.st_mode);

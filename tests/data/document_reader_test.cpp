@@ -123,9 +123,8 @@ TEST(DocumentReader, WhatCannotBeReadIsNamed) {
       error_message(ExitCode::data, [&] { DocumentReader({.inputs = {(folder / "none.txt").string()}}); }),
       fmt::format("cannot read {}/none.txt: No such file or directory", folder.path().string()));
   std::filesystem::create_directory(folder / "folder.txt");
-  EXPECT_EQ(
-      error_message(ExitCode::data, [&] { texts_of({.inputs = {(folder / "folder.txt").string()}}); }),
-      fmt::format("{}/folder.txt is a folder", folder.path().string()));
+  EXPECT_EQ(error_message(ExitCode::data, [&] { texts_of({.inputs = {(folder / "folder.txt").string()}}); }),
+            fmt::format("{}/folder.txt is a folder", folder.path().string()));
 }
 
 // A sparse file: a hole, then one line past what 32 bits can count, read from there and named by its offset.
