@@ -34,6 +34,10 @@ void add_inputs(CLI::App& command, data::ReadOptions& read) {
       ->capture_default_str();
 }
 
+void warn_of_encodings(const data::ReadOptions& read) {
+  for (const std::string& sentence : data::byte_order_marks(read.inputs)) log_warning(sentence);
+}
+
 void add_train_tokenizer(CLI::App& data) {
   struct Arguments {
     data::ReadOptions read;
@@ -71,6 +75,7 @@ void add_train_tokenizer(CLI::App& data) {
       throw Error(ExitCode::usage, fmt::format("{} is already there", a.out), "--overwrite replaces it");
     }
     data::check_vocab_size(a.vocab);
+    warn_of_encodings(a.read);
     InputProgress progress("counting");
     const auto counts = data::count_pretokens(a.read, a.threads, [&](const data::CountProgress& p) {
       progress.show(p.bytes_done, p.bytes_total, fmt::format("{} documents", p.documents));
@@ -186,6 +191,7 @@ void add_prepare(CLI::App& data) {
       "  zstdcat dump.jsonl.zst | kiln data prepare --format jsonl --out cache/dump -");
   command->callback([arguments] {
     arguments->options.folder = arguments->out;
+    warn_of_encodings(arguments->options.read);
     InputProgress progress("preparing");
     const auto summary = data::prepare(arguments->options, [&](const data::PrepareProgress& p) {
       progress.show(p.bytes_done, p.bytes_total,

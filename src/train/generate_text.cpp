@@ -118,8 +118,9 @@ class TextWriter {
       return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
     };
     const int64_t prompt = std::min(static_cast<int64_t>(prompt_.size()), context_tokens());
-    log_info(fmt::format("prompt: {} tokens, {:.0f} tokens/s; then {} tokens, {:.1f} tokens/s", prompt,
-                         per_second(prompts_ * prompt, prompt_seconds_), tokens_,
+    const auto count = [](int64_t n) { return fmt::format("{} token{}", n, n == 1 ? "" : "s"); };
+    log_info(fmt::format("prompt: {}, {:.0f} tokens/s; then {}, {:.1f} tokens/s", count(prompt),
+                         per_second(prompts_ * prompt, prompt_seconds_), count(tokens_),
                          per_second(tokens_, seconds_)));
   }
 

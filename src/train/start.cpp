@@ -144,11 +144,14 @@ Start prepare_start(const config::Config& config, StartMode mode, const std::str
     remove_leftovers(folder);
   }
   if (mode == StartMode::fresh && start.occupied) {
-    throw Error(ExitCode::usage,
-                fmt::format("{} {}", folder.string(),
-                            RunFolder::holds_run(folder) ? "already holds a run" : "is not empty"),
-                "--resume continues a run; --overwrite moves the folder aside and starts again; "
-                "--set output.dir=... goes elsewhere");
+    const bool holds_run = RunFolder::holds_run(folder);
+    throw Error(
+        ExitCode::usage,
+        fmt::format("{} {}", folder.string(),
+                    holds_run ? "already holds a run" : "is not empty, and what is there is no run"),
+        fmt::format("{}--overwrite moves the folder aside and starts again; --set output.dir=... goes "
+                    "elsewhere",
+                    holds_run ? "--resume continues a run; " : ""));
   }
   return start;
 }

@@ -146,6 +146,22 @@ TEST(DocumentReader, FilesOfMoreThanFourGibibytes) {
                         path.string(), kOffset + 16));
 }
 
+TEST(DocumentReader, ByteOrderMarksAreNamed) {
+  const TemporaryFolder folder;
+  const auto file = [&](const char* name, std::string_view bytes) {
+    write_file_atomically(folder.path() / name, std::string(bytes));
+    return (folder.path() / name).string();
+  };
+  const std::vector<std::string> found =
+      byte_order_marks({file("plain.txt", "text"), file("empty.txt", ""), file("short.txt", "\xEF\xBB"),
+                        file("little.txt", "\xFF\xFEt"), file("big.txt", "\xFE\xFF"),
+                        file("utf8.txt", "\xEF\xBB\xBFtext"), "-", "not-there.txt"});
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_TRUE(found[0].find("little.txt looks like UTF-16") != std::string::npos) << found[0];
+  EXPECT_TRUE(found[1].find("big.txt looks like UTF-16") != std::string::npos) << found[1];
+  EXPECT_TRUE(found[2].find("utf8.txt begins with a byte order mark") != std::string::npos) << found[2];
+}
+
 // A pipe under the descriptor of standard input, written to in small parts.
 TEST(DocumentReader, StandardInputIsReadAsItComes) {
   std::string jsonl;
