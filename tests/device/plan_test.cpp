@@ -1,5 +1,4 @@
 // The layout of planned memory, and arenas that hold it.
-#include "src/device/cuda.h"
 #include "src/device/plan.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "src/core/error.h"
+#include "src/device/cuda.h"
 #include "src/core/random.h"
 
 namespace kiln {
