@@ -67,12 +67,3 @@ endif()
 add_library(kiln_blas INTERFACE)
 target_include_directories(kiln_blas SYSTEM INTERFACE ${KILN_CBLAS_INCLUDE} ${KILN_LAPACKE_INCLUDE})
 target_link_libraries(kiln_blas INTERFACE ${KILN_LAPACKE} ${KILN_OPENBLAS})
-
-# CUDA is optional: this version trains on the CPU. A toolkit, where there is one, compiles the kernels that the CUDA
-# emulator executes.
-include(cmake/cuda_toolkit.cmake)
-if(CUDAToolkit_FOUND)
-  set(KILN_CUDA_STATUS "toolkit found at configure time, no CUDA kernels in this version")
-else()
-  set(KILN_CUDA_STATUS "not built in (no toolkit at configure time)")
-endif()

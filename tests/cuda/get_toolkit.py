@@ -141,14 +141,14 @@ class GetToolkit(unittest.TestCase):
 
 
 class Build(unittest.TestCase):
-    """cmake/cuda_toolkit.cmake in a project of its own, where the machine's own toolkits cannot be seen."""
+    """cmake/cuda.cmake in a project of its own, where the machine's own toolkits cannot be seen."""
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kiln-toolkit-"))
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "CMakeLists.txt").write_text(
             "cmake_minimum_required(VERSION 3.25)\nproject(found LANGUAGES CXX)\n"
-            f"include({SOURCE}/cmake/cuda_toolkit.cmake)\nmessage(STATUS \"found: ${{CUDAToolkit_FOUND}}\")\n")
+            f"set(KILN_CUDA AUTO)\ninclude({SOURCE}/cmake/cuda.cmake)\nmessage(STATUS \"CUDA: ${{KILN_HAS_CUDA}}\")\n")
         ignored = [folder for folder in os.environ["PATH"].split(":") if os.path.exists(f"{folder}/nvcc")]
         ignored += [str(nvcc.parent) for nvcc in pathlib.Path("/usr/local").glob("cuda*/bin/nvcc")] + ["/usr/local/bin"]
         self.ignored = ";".join(ignored)
@@ -165,16 +165,18 @@ class Build(unittest.TestCase):
         (folder / "bin/nvcc").write_text(NVCC + f"echo '#$ TOP={folder}' >&2\n")
         (folder / "bin/nvcc").chmod(0o755)
         (folder / "include/cuda_runtime.h").write_text("")
-        (folder / "lib64/libcudart.so").write_text("")
+        for library in ("libcudart.so", "libcudart_static.a"):
+            (folder / "lib64" / library).write_text("")
 
     def test_without_one_says_so_in_a_line(self):
         code, said = self.configure()
         self.assertEqual(code, 0, said)
-        self.assertIn("-- CUDA toolkit: no nvcc found, the CUDA tests are skipped (scripts/get-cuda-toolkit brings one) -- found: FALSE",
+        self.assertIn("-- CUDA: no nvcc found; kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit "
+                      "brings nvcc) -- CUDA: OFF",
                       said)
         code, said = self.configure(KILN_REQUIRE_CUDA="1")
         self.assertNotEqual(code, 0)
-        self.assertIn("KILN_REQUIRE_CUDA=1, but no nvcc was found: scripts/get-cuda-toolkit brings one", said)
+        self.assertIn("KILN_REQUIRE_CUDA=1, but kiln would be built without CUDA: scripts/get-cuda-toolkit brings nvcc", said)
 
     def test_in_the_source_tree_or_where_it_is_said_to_be(self):
         self.make_toolkit(self.folder / ".cuda")

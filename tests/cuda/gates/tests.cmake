@@ -1,11 +1,11 @@
 # What can be said of CUDA code without executing it, and where its compiler comes from.
 kiln_python_test(cuda/get_toolkit.py)
-if(CUDAToolkit_FOUND)
-  add_executable(kiln_cuda_occupancy cuda/occupancy.cpp)
+if(KILN_HAS_CUDA)
+  add_executable(kiln_cuda_occupancy cuda/gates/occupancy.cpp)
   kiln_compile_options(kiln_cuda_occupancy)
   target_include_directories(kiln_cuda_occupancy SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   set(tools --occupancy $<TARGET_FILE:kiln_cuda_occupancy> --ptxas ${CUDAToolkit_BIN_DIR}/ptxas)
-  kiln_python_test(cuda/static_gates.py ARGS --objects ${PROJECT_BINARY_DIR}/kernels/cuda ${tools})
-  kiln_python_test(cuda/static_gates.py NAME cuda/static_gates_self_test
+  kiln_python_test(cuda/gates/static_gates.py ARGS --objects ${PROJECT_BINARY_DIR}/kernels/cuda ${tools})
+  kiln_python_test(cuda/gates/static_gates.py NAME cuda/static_gates_self_test
                    ARGS --self-test --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} ${tools})
 endif()

@@ -32,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
+ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[3]))
 ARCHITECTURES = (80, 90, 100)
 TEXT_FAULTS = {"local": r"\.local\b", "f64": r"\.f64\b", "calls": r"^\s*(?:@!?%\w+\s+)?call\b"}
 KEYS = {"registers", "dynamic_shared", "blocks", "ptx", "allowed"}
@@ -265,7 +265,7 @@ def self_test(options):
     with tempfile.TemporaryDirectory(prefix="kiln-gates-") as folder:
         path = pathlib.Path(folder) / "planted.o"
         subprocess.run([options.nvcc, "-std=c++20", "-O3", "-gencode", "arch=compute_80,code=compute_80", "--compress-mode=none",
-                        "-c", ROOT / "tests/cuda/planted.cu", "-o", path], check=True)
+                        "-c", ROOT / "tests/cuda/gates/planted.cu", "-o", path], check=True)
         sources = {"planted.cu": {80: ptx_in_object(path)[80]}}
     table = {"planted.cu": {name: gate for name, (gate, _) in PLANTED.items()}, "gone.cu": {}}
     faults, rows = look(sources, table, options.ptxas, options.occupancy)
@@ -290,7 +290,7 @@ def self_test(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", help="where X.cu.o are")
-    parser.add_argument("--occupancy", required=True, help="the built tests/cuda/occupancy.cpp")
+    parser.add_argument("--occupancy", required=True, help="the built tests/cuda/gates/occupancy.cpp")
     parser.add_argument("--ptxas", default="ptxas")
     parser.add_argument("--nvcc", default="nvcc")
     parser.add_argument("--self-test", action="store_true")
