@@ -99,28 +99,29 @@ void launch_for_each(const char* name, const F& f, int64_t n, cudaStream_t strea
   launch({name, blocks_for(n / N + n % N, kThreads), kThreads, stream}, for_each<N, F>, f, n);
 }
 
-// A block has kThreads vectors of one row.
+// A block has kThreads vectors of one row. Offsets are whole numbers of vectors, (...) * N: otherwise nvcc takes the stores
+// apart.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) swiglu_forward(SwigluForward p) {
-  const int64_t i = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * N;
-  if (i >= p.F) return;
-  const T* row = static_cast<const T*>(p.in) + int64_t{blockIdx.x} * 2 * p.F;
-  const Floats<N> gate = load<N>(row + i);
-  Floats<N> up = load<N>(row + p.F + i);
+  const int64_t vectors = p.F / N, i = int64_t{blockIdx.y} * kThreads + threadIdx.x, row = blockIdx.x;
+  if (i >= vectors) return;
+  const T* in = static_cast<const T*>(p.in);
+  const Floats<N> gate = load<N>(in + (2 * row * vectors + i) * N);
+  Floats<N> up = load<N>(in + ((2 * row + 1) * vectors + i) * N);
 #pragma unroll
   for (int k = 0; k < N; k++) up.v[k] *= gate.v[k] * logistic(gate.v[k]).value;
-  store<N>(static_cast<T*>(p.out) + int64_t{blockIdx.x} * p.F + i, up);
+  store<N>(static_cast<T*>(p.out) + (row * vectors + i) * N, up);
 }
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) swiglu_backward(SwigluBackward p) {
-  const int64_t i = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * N;
-  if (i >= p.F) return;
-  const int64_t begin = int64_t{blockIdx.x} * 2 * p.F;
-  const T* row = static_cast<const T*>(p.in) + begin;
-  T* d_row = static_cast<T*>(p.d_in) + begin;
-  Floats<N> gate = load<N>(row + i), up = load<N>(row + p.F + i);
-  const Floats<N> d = load<N>(static_cast<const T*>(p.d_out) + int64_t{blockIdx.x} * p.F + i);
+  const int64_t vectors = p.F / N, i = int64_t{blockIdx.y} * kThreads + threadIdx.x, row = blockIdx.x;
+  if (i >= vectors) return;
+  const int64_t gate_at = (2 * row * vectors + i) * N, up_at = ((2 * row + 1) * vectors + i) * N;
+  const T* in = static_cast<const T*>(p.in);
+  T* d_in = static_cast<T*>(p.d_in);
+  Floats<N> gate = load<N>(in + gate_at), up = load<N>(in + up_at);
+  const Floats<N> d = load<N>(static_cast<const T*>(p.d_out) + (row * vectors + i) * N);
 #pragma unroll
   for (int k = 0; k < N; k++) {
     const float x = gate.v[k];
@@ -128,8 +129,8 @@ __global__ void __launch_bounds__(kThreads) swiglu_backward(SwigluBackward p) {
     gate.v[k] = d.v[k] * up.v[k] * silu_derivative(x, s);
     up.v[k] = d.v[k] * (x * s.value);
   }
-  store<N>(d_row + i, gate);
-  store<N>(d_row + p.F + i, up);
+  store<N>(d_in + gate_at, gate);
+  store<N>(d_in + up_at, up);
 }
 
 dim3 grid_of(int64_t rows, int64_t vectors) {
