@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "tests/cuda_emulator/libraries/blas_common.h"
+#include "tests/cuda_emulator/libraries/blas_handle.h"
 #include "tests/cuda_emulator/libraries/objects.h"
 
 namespace kiln::emulator {
@@ -44,6 +44,11 @@ LtAlgorithm choose(const LtProblem& problem, const PreferenceData& preference) {
 
 }  // namespace
 
+void check_lt_handle(cublasLtHandle_t handle) {
+  refuse_unless(handle != nullptr, CUBLAS_STATUS_NOT_INITIALIZED, "the handle is null");
+  require_object(handle, is_object(handle, kBlasHandles) ? kBlasHandles : kLtHandles);
+}
+
 LtAlgorithm lt_algorithm(const cublasLtMatmulAlgo_t& algorithm, const LtProblem& problem) {
   static_assert(sizeof(LtAlgorithm) <= sizeof(cublasLtMatmulAlgo_t));
   LtAlgorithm said;
@@ -67,8 +72,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[], int* returned) {
   return blas_answer("cublasLtMatmulAlgoGetHeuristic", [&] {
-    refuse_unless(handle != nullptr, CUBLAS_STATUS_NOT_INITIALIZED, "the handle is null");
-    require_object(handle, kLtHandles);
+    check_lt_handle(handle);
     invalid_unless(requested > 0, "no algorithm is asked for");
     invalid_unless(results != nullptr && returned != nullptr, "nowhere to put the result");
     const LtProblem problem = lt_problem(description, a, b, c, d);
