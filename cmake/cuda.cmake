@@ -45,6 +45,14 @@ set(KILN_CUDA_RUNTIME kiln_cuda_runtime)  # what src/device links; nothing witho
 target_include_directories(kiln_cuda_runtime SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(kiln_cuda_runtime INTERFACE $<IF:${emulated},kiln_cuda_emulator,CUDA::cudart_static>)
 
+# libcublasLt.so has half a gigabyte and is not on every machine: it is loaded when the first product on a GPU is made.
+add_library(kiln_cublaslt_loader STATIC ${PROJECT_SOURCE_DIR}/kernels/cuda/loader/cublaslt.cpp)
+target_compile_definitions(kiln_cublaslt_loader PRIVATE KILN_CUBLASLT_FOLDER="${CUDAToolkit_LIBRARY_DIR}")
+target_compile_options(kiln_cublaslt_loader PRIVATE -fvisibility=hidden)  # the library itself must not meet these names
+target_link_libraries(kiln_cublaslt_loader PUBLIC kiln_core kiln_cuda_runtime ${CMAKE_DL_LIBS})
+add_library(kiln_cublaslt INTERFACE)
+target_link_libraries(kiln_cublaslt INTERFACE $<IF:${emulated},kiln_cuda_emulator_libraries,kiln_cublaslt_loader>)
+
 set(KILN_CUDA_FLAGS -std=c++20 -O3 -lineinfo --compress-mode=none --expt-relaxed-constexpr
     -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90,code=[sm_90,compute_90])
 if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.8)

@@ -95,7 +95,6 @@ __global__ void __launch_bounds__(kThreads) for_each(F f, int64_t n) {
 
 template <int N, class F>
 void launch_for_each(const char* name, const F& f, int64_t n, cudaStream_t stream) {
-  if (n == 0) return;
   launch({name, blocks_for(n / N + n % N, kThreads), kThreads, stream}, for_each<N, F>, f, n);
 }
 

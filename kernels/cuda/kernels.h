@@ -20,5 +20,6 @@ inline cudaStream_t stream_of(const Context& context) {
 void fill_norm(KernelTable& table);
 void fill_activation(KernelTable& table);
 void fill_classifier(KernelTable& table);
+void fill_linear(KernelTable& table);
 
 }  // namespace kiln::kernels::cuda

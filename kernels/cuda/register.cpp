@@ -9,6 +9,7 @@ void fill(KernelTable& table, DType) {
   fill_norm(table);
   fill_activation(table);
   fill_classifier(table);
+  fill_linear(table);
 }
 
 }  // namespace kiln::kernels::cuda

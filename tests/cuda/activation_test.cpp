@@ -1,7 +1,7 @@
 #include "tests/cuda/support.h"
 #include "tests/kernels/reference_activation.h"
 
-namespace kiln::tests {
+namespace kiln::tests::activation_test {
 namespace {
 
 // Tails of every length, fewer elements than a vector, and several blocks of each width.
@@ -197,4 +197,4 @@ TEST(CudaSwiglu, MatchesReferenceAlsoInPlace) {
 }
 
 }  // namespace
-}  // namespace kiln::tests
+}  // namespace kiln::tests::activation_test

@@ -1,7 +1,7 @@
 #include "tests/cuda/support.h"
 #include "tests/kernels/reference_classifier.h"
 
-namespace kiln::tests {
+namespace kiln::tests::classifier_test {
 namespace {
 
 struct Case {
@@ -152,4 +152,4 @@ TEST(CudaClassifier, KeepsNaNAndTakesMinusInfinity) {
 }
 
 }  // namespace
-}  // namespace kiln::tests
+}  // namespace kiln::tests::classifier_test

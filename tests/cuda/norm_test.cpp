@@ -1,7 +1,7 @@
 #include "tests/cuda/support.h"
 #include "tests/kernels/bounds_norm.h"
 
-namespace kiln::tests {
+namespace kiln::tests::norm_test {
 namespace {
 
 constexpr float kEps = 1e-5f;
@@ -191,4 +191,4 @@ TEST(CudaLayerNorm, BackwardTakesWideRowsUpToALimit) {
 }
 
 }  // namespace
-}  // namespace kiln::tests
+}  // namespace kiln::tests::norm_test

@@ -12,7 +12,7 @@
 #pragma once
 
 #include <bit>
-#include <optional>
+#include <memory>
 
 #include "src/device/cuda.h"
 #include "src/device/cuda_staging.h"
@@ -65,16 +65,14 @@ class Gpu {
   // Asks a dry run for the workspace, gives exactly that, and runs.
   template <class Params>
   void run(void (*kernel)(Context&, const Params&), const Params& p) {
+    Context dry;
     DryRun record;
-    context_.dry_run = &record;
-    kernel(context_, p);
-    context_.dry_run = nullptr;
-    void* memory = record.workspace_bytes ? cuda_allocate(record.workspace_bytes) : nullptr;
-    context_.workspace = Workspace(memory, record.workspace_bytes);
+    dry.device = context_.device;
+    dry.dry_run = &record;
+    kernel(dry, p);
+    give_workspace(record.workspace_bytes);
     kernel(context_, p);
     stream_.synchronize();
-    context_.workspace = Workspace();
-    cuda_release(memory);
   }
 
   void upload(void* to, const void* from, size_t bytes) { staging_.upload(to, from, bytes, stream_); }
@@ -84,8 +82,18 @@ class Gpu {
   CudaStream& stream() { return stream_; }
 
  private:
+  // Fresh each time, so that reading what was never written is seen; large ones (of the libraries) are kept.
+  void give_workspace(size_t bytes) {
+    constexpr size_t kLarge = size_t{1} << 20;
+    if (bytes == context_.workspace.bytes() && bytes >= kLarge) return;
+    context_.workspace = Workspace();
+    workspace_.reset(bytes ? cuda_allocate(bytes) : nullptr);
+    context_.workspace = Workspace(workspace_.get(), bytes);
+  }
+
   CudaStream stream_;
   CudaStaging staging_;
+  std::unique_ptr<void, void (*)(void*) noexcept> workspace_{nullptr, cuda_release};
   Context context_;
 };
 

@@ -27,3 +27,17 @@ set_target_properties(test_cuda_device PROPERTIES LINKER_LANGUAGE CXX)
 target_link_libraries(test_cuda_device PRIVATE kiln_kernels GTest::gtest)
 add_test(NAME cuda/on_a_gpu COMMAND test_cuda_device)
 set_tests_properties(cuda/on_a_gpu PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+
+# The whole program on a machine that claims to have a GPU, or not to.
+add_executable(kiln_emulated ${PROJECT_SOURCE_DIR}/src/main.cpp)
+kiln_compile_options(kiln_emulated)
+set_target_properties(kiln_emulated PROPERTIES KILN_EMULATED ON)
+target_link_libraries(kiln_emulated PRIVATE kiln_cli)
+kiln_python_test(cuda/program.py ARGS $<TARGET_FILE:kiln_emulated>)
+
+# NVIDIA's own cuBLASLt, as far as it goes without a GPU.
+add_executable(test_cublaslt_descriptions cuda/real_library/descriptions.cpp)
+kiln_compile_options(test_cublaslt_descriptions)
+target_link_libraries(test_cublaslt_descriptions PRIVATE kiln_kernels)
+add_test(NAME cuda/cublaslt_descriptions COMMAND test_cublaslt_descriptions)
+set_tests_properties(cuda/cublaslt_descriptions PROPERTIES SKIP_RETURN_CODE 77)

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -20,8 +21,9 @@ Allocation& allocation_of(uint64_t address, size_t bytes, const std::string& wha
 
 Accesses::Accesses(const Operation& operation, std::string what)
     : history_(operation), what_(std::move(what)) {
-  ordered_end_ = Record{history_.ordered_end()} << record::kSegmentShift;
-  me_ = record::make(history_.begin(), 0, 0, 0);
+  const uint32_t ordered_end = history_.ordered_end(), segment = history_.begin();
+  ordered_end_ = Record{std::min(ordered_end, segment)} << record::kSegmentShift;
+  me_ = record::make(segment, 0, 0, 0);
 }
 
 std::string Accesses::name(const char* operand) const {

@@ -32,7 +32,8 @@ TEST(Table, EveryCpuKernelComputesInFp32) {
 bool on_cuda(std::string_view kernel) {
   constexpr std::string_view kKernels[] = {
       "layernorm_forward", "layernorm_backward", "rmsnorm_forward",  "rmsnorm_backward", "gelu_forward",
-      "gelu_backward",     "swiglu_forward",     "swiglu_backward",  "residual_forward", "softmax_cross_entropy"};
+      "gelu_backward",     "swiglu_forward",     "swiglu_backward",  "residual_forward", "softmax_cross_entropy",
+      "linear_forward", "linear_backward_input", "linear_backward_weight"};
   return has_cuda() && std::find(std::begin(kKernels), std::end(kKernels), kernel) != std::end(kKernels);
 }
 

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "tests/cuda_emulator/libraries/blas_common.h"
+#include "tests/cuda_emulator/libraries/blas_handle.h"
 #include "tests/cuda_emulator/libraries/objects.h"
 
 namespace kiln::emulator {
@@ -35,13 +35,19 @@ LtAlgorithm choose(const LtProblem& problem, const PreferenceData& preference) {
   chosen.alignment_b = checked_alignment(preference.alignment_b, "B");
   chosen.alignment_c = checked_alignment(preference.alignment_c, "C");
   chosen.alignment_d = checked_alignment(preference.alignment_d, "D");
-  if (preference.reduction_schemes != CUBLASLT_REDUCTION_SCHEME_MASK ||
-      preference.implementations != ~uint64_t{0})
-    not_implemented("a choice of reduction schemes or of implementations");
+  // Sums here are made in one go, which every choice of reduction schemes allows.
+  if ((preference.reduction_schemes & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK}) != 0)
+    throw Finding(fmt::format("REDUCTION_SCHEME_MASK is {:#x}", preference.reduction_schemes));
+  if (preference.implementations != ~uint64_t{0}) not_implemented("a choice of implementations");
   return chosen;
 }
 
 }  // namespace
+
+void check_lt_handle(cublasLtHandle_t handle) {
+  refuse_unless(handle != nullptr, CUBLAS_STATUS_NOT_INITIALIZED, "the handle is null");
+  require_object(handle, is_object(handle, kBlasHandles) ? kBlasHandles : kLtHandles);
+}
 
 LtAlgorithm lt_algorithm(const cublasLtMatmulAlgo_t& algorithm, const LtProblem& problem) {
   static_assert(sizeof(LtAlgorithm) <= sizeof(cublasLtMatmulAlgo_t));
@@ -66,8 +72,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[], int* returned) {
   return blas_answer("cublasLtMatmulAlgoGetHeuristic", [&] {
-    refuse_unless(handle != nullptr, CUBLAS_STATUS_NOT_INITIALIZED, "the handle is null");
-    require_object(handle, kLtHandles);
+    check_lt_handle(handle);
     invalid_unless(requested > 0, "no algorithm is asked for");
     invalid_unless(results != nullptr && returned != nullptr, "nowhere to put the result");
     const LtProblem problem = lt_problem(description, a, b, c, d);

@@ -7,6 +7,9 @@ namespace kiln::emulator {
 
 constexpr const char* kLtHandles = "cuBLASLt handles";
 
+// A refusal for null, a finding for what is no handle (any more). A handle of cuBLAS is one of cuBLASLt too.
+void check_lt_handle(cublasLtHandle_t handle);
+
 struct LtAlgorithm {
   uint64_t mark;
   uint64_t key;  // of the problem it was given for

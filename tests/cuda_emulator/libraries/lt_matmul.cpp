@@ -231,8 +231,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t workspace_bytes,
                               cudaStream_t stream) {
   return blas_answer("cublasLtMatmul", [&] {
-    refuse_unless(handle != nullptr, CUBLAS_STATUS_NOT_INITIALIZED, "the handle is null");
-    require_object(handle, kLtHandles);
+    check_lt_handle(handle);
     LtCall call;
     call.problem = lt_problem(description, a_layout, b_layout, c_layout, d_layout);
     const LtProblem& p = call.problem;

@@ -69,10 +69,6 @@ size_t DeviceMatrix::bytes() const {
   return static_cast<size_t>((rows - 1) * row_step + (columns - 1) * column_step + 1) * element_bytes(type);
 }
 
-float rounded(float value, cudaDataType type) {
-  return type == CUDA_R_32F ? value : from_bf16(to_bf16(value));
-}
-
 std::vector<float> load(Accesses& accesses, const DeviceMatrix& matrix, Reading reading, const char* name) {
   std::vector<float> values(static_cast<size_t>(matrix.rows * matrix.columns));
   const size_t size = element_bytes(matrix.type);

@@ -20,12 +20,8 @@ struct DeviceMatrix {
 
   DeviceMatrix transposed() const { return {address, type, columns, rows, column_step, row_step}; }
   DeviceMatrix moved(int64_t elements) const;
-  DeviceMatrix at(uint64_t other) const { return {other, type, rows, columns, row_step, column_step}; }
   size_t bytes() const;  // from the first to the end of the last element
 };
-
-// A rounding of fp32 to the type, and back.
-float rounded(float value, cudaDataType type);
 
 std::vector<float> load(Accesses& accesses, const DeviceMatrix& matrix, Reading reading, const char* name);
 void store(Accesses& accesses, const DeviceMatrix& matrix, const std::vector<float>& values,
