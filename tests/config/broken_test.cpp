@@ -266,8 +266,8 @@ const std::vector<Broken> kValues = {
      about("optimizer.name")},
     {"unknown_family", R"({ "model": { "family": "mamba" } })",
      "configs/x.json:1:24: model.family: expected gpt2 or llama, found \"mamba\"", find_key("model.family")->sentence},
-    {"no_such_device", R"({ "device": { "kind": "gpu" } })",
-     "configs/x.json:1:23: device.kind: expected cpu or cuda, found \"gpu\"", about("device.kind")},
+    {"no_such_device", R"({ "device": { "kind": "metal" } })",
+     "configs/x.json:1:23: device.kind: expected cpu or cuda, found \"metal\"", about("device.kind")},
 };
 INSTANTIATE_TEST_SUITE_P(Values, BrokenConfig, ::testing::ValuesIn(kValues), name_of_case);
 
