@@ -35,9 +35,10 @@ LtAlgorithm choose(const LtProblem& problem, const PreferenceData& preference) {
   chosen.alignment_b = checked_alignment(preference.alignment_b, "B");
   chosen.alignment_c = checked_alignment(preference.alignment_c, "C");
   chosen.alignment_d = checked_alignment(preference.alignment_d, "D");
-  if (preference.reduction_schemes != CUBLASLT_REDUCTION_SCHEME_MASK ||
-      preference.implementations != ~uint64_t{0})
-    not_implemented("a choice of reduction schemes or of implementations");
+  // Sums here are made in one go, which every choice of reduction schemes allows.
+  if ((preference.reduction_schemes & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK}) != 0)
+    throw Finding(fmt::format("REDUCTION_SCHEME_MASK is {:#x}", preference.reduction_schemes));
+  if (preference.implementations != ~uint64_t{0}) not_implemented("a choice of implementations");
   return chosen;
 }
 
