@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -246,6 +248,28 @@ struct DocumentReader::State {
   }
 };
 
+std::vector<std::string> byte_order_marks(const std::vector<std::string>& inputs) {
+  std::vector<std::string> sentences;
+  for (const std::string& input : inputs) {
+    std::error_code ignored;  // pipes must not be read twice; what is missing is told elsewhere
+    if (input == kStandardInput || !std::filesystem::is_regular_file(input, ignored)) continue;
+    std::array<char, 3> bytes{};
+    std::ifstream(input, std::ios::binary).read(bytes.data(), bytes.size());
+    const std::string_view start(bytes.data(), bytes.size());
+    if (start.starts_with("\xFF\xFE") || start.starts_with("\xFE\xFF")) {
+      sentences.push_back(fmt::format(
+          "{} looks like UTF-16, and its bytes are taken for UTF-8: iconv -f UTF-16 -t UTF-8 converts it",
+          input));
+    } else if (start == "\xEF\xBB\xBF") {
+      sentences.push_back(fmt::format(
+          "{} begins with a byte order mark, which becomes part of its text: sed '1s/^\\xEF\\xBB\\xBF//' "
+          "removes it",
+          input));
+    }
+  }
+  return sentences;
+}
+
 DocumentReader::DocumentReader(ReadOptions options, ReadPosition start) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.options = std::move(options);
@@ -258,7 +282,8 @@ DocumentReader::DocumentReader(ReadOptions options, ReadPosition start) : state_
     }
     if (input != kStandardInput && S_ISDIR(info.st_mode)) {
       throw Error(ExitCode::data, fmt::format("{} is a folder", input),
-                  fmt::format("name the files in it: {}/*.txt", std::filesystem::path(input).lexically_normal().string()));
+                  fmt::format("name the files in it: {}/*.txt",
+                              std::filesystem::path(input).lexically_normal().string()));
     }
     s.formats.push_back(format_of(input, s.options.format));
     const bool regular = input != kStandardInput && S_ISREG(info.st_mode);

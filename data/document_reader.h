@@ -38,6 +38,9 @@ struct Record {
   std::string bytes;
 };
 
+// A sentence for each input file that begins with a byte order mark: what is read is bytes, which are to be UTF-8.
+std::vector<std::string> byte_order_marks(const std::vector<std::string>& inputs);
+
 // Throws Error(ExitCode::usage) for a format that is none or that a name does not tell, and
 // Error(ExitCode::data), with the path, for an input that cannot be read.
 class DocumentReader {

@@ -15,8 +15,8 @@ namespace kiln::data {
 
 struct PrepareOptions {
   ReadOptions read;
-  std::filesystem::path folder;        // gets train_000001.bin ..., validation_000000.bin ..., dataset.json
-  std::string tokenizer = "bytes";     // as open_tokenizer() takes it
+  std::filesystem::path folder;     // gets train_000001.bin ..., validation_000000.bin ..., dataset.json
+  std::string tokenizer = "bytes";  // as open_tokenizer() takes it
   double validation_fraction =
       0.02;  // of the documents (text_cut.h: or of the text), in [0, 1); 0: no validation
   int64_t shard_tokens = 100'000'000;  // at most, in a shard; in [1, kShardMaxTokens]

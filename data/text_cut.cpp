@@ -22,7 +22,8 @@ int64_t single_text(const ReadOptions& read) {
     const std::string& input = read.inputs[i];
     if (input == kStandardInput || !fs::is_regular_file(input)) return -1;
     if (fs::file_size(input) == 0) continue;
-    const bool is_text = read.format == "txt" || (read.format != "jsonl" && fs::path(input).extension() == ".txt");
+    const bool is_text =
+        read.format == "txt" || (read.format != "jsonl" && fs::path(input).extension() == ".txt");
     if (!is_text || single >= 0) return -1;
     single = static_cast<int64_t>(i);
   }
@@ -32,7 +33,8 @@ int64_t single_text(const ReadOptions& read) {
 // The bytes of the character that starts at `begin`, if that is UTF-8; else 1.
 size_t character_bytes(std::string_view text, size_t begin) {
   size_t end = begin + 1;
-  while (end < text.size() && end - begin < 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) end++;
+  while (end < text.size() && end - begin < 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80)
+    end++;
   return end - begin;
 }
 
@@ -64,8 +66,7 @@ TextCut cut_single_text(const ReadOptions& read, double validation_fraction) {
   size_t high = last;
   while (high > low && last - high < 3 && (static_cast<unsigned char>(text[high]) & 0xC0) == 0x80) high--;
   if (low > high) {
-    throw Error(ExitCode::data,
-                fmt::format("{}: a text of one character has no part for validation", name),
+    throw Error(ExitCode::data, fmt::format("{}: a text of one character has no part for validation", name),
                 "give more text, or no validation: --validation-fraction 0");
   }
   const size_t target = std::clamp(text.size() - static_cast<size_t>(std::llround(share)), low, high);

@@ -74,8 +74,10 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::string& spec) {
   std::error_code error;
   const fs::file_status status = fs::status(spec, error);
   if (spec.empty() || !fs::exists(status)) {
-    throw Error(ExitCode::data, fmt::format("there is no tokenizer \"{}\"", spec),
-                fmt::format("{}; kiln data train-tokenizer makes one from text, scripts/demo that of its corpus", kSpecHint));
+    throw Error(
+        ExitCode::data, fmt::format("there is no tokenizer \"{}\"", spec),
+        fmt::format("{}; kiln data train-tokenizer makes one from text, scripts/demo that of its corpus",
+                    kSpecHint));
   }
   const fs::path path = fs::is_directory(status) ? file_in_folder(spec) : fs::path(spec);
   if (path.extension() == ".tiktoken")

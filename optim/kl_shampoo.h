@@ -31,7 +31,8 @@ struct KlShampooOptions {
   Root root = Root::eigenbasis;
   Init init =
       Init::gradient;  // with Root::newton_schulz only `gradient`: the factors then start as rms(G_1) I
-  int64_t tail_rank = 0;  // reports say how flat the factors' spectra are past so many eigenvalues; 0: they do not
+  int64_t tail_rank =
+      0;  // reports say how flat the factors' spectra are past so many eigenvalues; 0: they do not
 };
 
 // The first gradient that is not zero seeds the statistics and changes nothing else:

@@ -11,8 +11,8 @@
 
 namespace kiln::kernels::cpu::KILN_ISA {
 
-#define KILN_DECLARE(function, Params)                \
-  void function(Context& context, const Params& p);   \
+#define KILN_DECLARE(function, Params)              \
+  void function(Context& context, const Params& p); \
   size_t function##_workspace_bytes(const Params& p, const Device& device);
 KILN_KERNELS(KILN_DECLARE)
 #undef KILN_DECLARE

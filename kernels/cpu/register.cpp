@@ -6,8 +6,8 @@ namespace kiln::kernels::cpu::KILN_ISA {
 void fill(KernelTable& table);
 
 void fill(KernelTable& table) {
-#define KILN_FILL(function)       \
-  table.function = &function;     \
+#define KILN_FILL(function)   \
+  table.function = &function; \
   table.function##_workspace_bytes = &function##_workspace_bytes;
   KILN_FILL(embedding_forward)
   KILN_FILL(embedding_backward)

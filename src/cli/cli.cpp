@@ -34,7 +34,8 @@ Exit codes: 0 success, 1 failure, 2 command line or config, 3 data and files (te
 
 std::string names_of_commands(const CLI::App& app) {
   std::string names;
-  for (const CLI::App* command : app.get_subcommands({})) names += (names.empty() ? "" : ", ") + command->get_name();
+  for (const CLI::App* command : app.get_subcommands({}))
+    names += (names.empty() ? "" : ", ") + command->get_name();
   return names;
 }
 
@@ -76,7 +77,8 @@ void check_command(const CLI::App& app, int argc, char** argv) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  CLI::App app("Pre-trains GPT-2 and LLaMA models from a JSON config, on the CPU, with hand-written kernels.", "kiln");
+  CLI::App app("Pre-trains GPT-2 and LLaMA models from a JSON config, on the CPU, with hand-written kernels.",
+               "kiln");
   app.footer(kFooter);
   app.require_subcommand(1);
   app.set_version_flag(

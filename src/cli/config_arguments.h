@@ -14,7 +14,8 @@ struct ConfigArguments {
   std::vector<std::string> overrides;
 
   void add_to(CLI::App& command) {
-    command.add_option("config", path, "JSON config of the run; see configs/ and `kiln config --explain`")->required();
+    command.add_option("config", path, "JSON config of the run; see configs/ and `kiln config --explain`")
+        ->required();
     command.add_option("--set", overrides, "Override one key: --set optimizer.lr=0.002 (repeatable)")
         ->type_name("KEY=VALUE")
         ->allow_extra_args(false);

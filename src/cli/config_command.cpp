@@ -28,14 +28,16 @@ void add_config(CLI::App& app, int&) {
                    "Every key, or those that start with PREFIX: default, unit, range, meaning")
       ->type_name("PREFIX")
       ->expected(0, 1);
-  command->add_flag("--markdown", arguments->markdown, "The same for all keys as a page of Markdown: docs/config.md");
+  command->add_flag("--markdown", arguments->markdown,
+                    "The same for all keys as a page of Markdown: docs/config.md");
   command->footer(
       "Examples:\n  kiln config configs/gpt2-mini/adamw.json                             every key, "
       "resolved\n"
       "  kiln config configs/gpt2-mini/adamw.json --set optimizer.lr=0.002    checks an override\n"
       "  kiln config --explain optimizer                                      what the keys of a section "
       "mean\n"
-      "  kiln config --markdown > docs/config.md                              the manual of all keys, made anew");
+      "  kiln config --markdown > docs/config.md                              the manual of all keys, made "
+      "anew");
   command->callback([arguments] {
     if (arguments->markdown) {
       fmt::print("{}", config::markdown());

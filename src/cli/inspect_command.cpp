@@ -47,6 +47,11 @@ void add_inspect(CLI::App& app, int& exit_code) {
     if (train::is_checkpoint(arguments->path)) {
       show(train::inspect_checkpoint(arguments->path, arguments->options));
     } else {
+      if (arguments->options.stats) {
+        throw Error(ExitCode::usage,
+                    fmt::format("--stats is of a checkpoint, and {} is none", arguments->path),
+                    "name a folder step_... in the run's checkpoints/: kiln inspect RUN lists them");
+      }
       show(train::inspect_run(arguments->path, arguments->options));
     }
   });

@@ -71,7 +71,8 @@ void add_sweep(CLI::App& app, int& exit_code) {
     if (exit_code == static_cast<int>(ExitCode::interrupted)) {
       train::say("stopped by a signal; the same command goes on\n");
     } else if (!arguments->show) {
-      train::say(fmt::format("the table is in {0}/results.txt, {0}/results.md and {0}/results.json\n", spec.output));
+      train::say(
+          fmt::format("the table is in {0}/results.txt, {0}/results.md and {0}/results.json\n", spec.output));
     }
   });
 }

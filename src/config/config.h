@@ -18,9 +18,9 @@ struct Model {
   int64_t vocab_multiple = 0;  // the rows of the embedding are V rounded up to this
   int64_t context = 0;         // longest sequence
   int64_t kv_heads = 0;        // heads of keys and values; resolved: never 0
-  std::string tied;            // "on" | "off": whether the head is the token embedding; resolved: never "auto"
-  double norm_eps = 0;         // resolved: never 0
-  double rope_theta = 0;       // base of the rotary wave lengths; only for llama
+  std::string tied;       // "on" | "off": whether the head is the token embedding; resolved: never "auto"
+  double norm_eps = 0;    // resolved: never 0
+  double rope_theta = 0;  // base of the rotary wave lengths; only for llama
   bool operator==(const Model&) const = default;
 };
 
@@ -40,13 +40,13 @@ struct Train {
   int64_t tokens_per_step = 0;  // a multiple of micro_batch * sequence; resolved: never 0
   int64_t loss_rows = 0;        // rows of logits that exist at a time
   uint64_t seed = 0;
-  double clip = 0;        // largest global gradient norm; 0: no clipping
-  std::string precision;  // "f32"
-  std::string recompute;  // "none" | "block"
-  int64_t max_skipped = 0;  // non-finite steps in a row that are borne; 0: any number
-  double skip_loss_z = 0;   // standard deviations above the mean that make an outlier; 0: none is
-  double skip_norm_z = 0;   // the same for the gradient norm
-  int64_t skip_window = 0;  // steps that mean and deviation are over
+  double clip = 0;                // largest global gradient norm; 0: no clipping
+  std::string precision;          // "f32"
+  std::string recompute;          // "none" | "block"
+  int64_t max_skipped = 0;        // non-finite steps in a row that are borne; 0: any number
+  double skip_loss_z = 0;         // standard deviations above the mean that make an outlier; 0: none is
+  double skip_norm_z = 0;         // the same for the gradient norm
+  int64_t skip_window = 0;        // steps that mean and deviation are over
   std::string overfit_one_batch;  // "on" | "off"
   bool operator==(const Train&) const = default;
 };
@@ -55,7 +55,8 @@ struct Train {
 struct Optimizer {
   std::string name;  // "adamw" | "muon" | "kl-shampoo" | "pro-kl-shampoo"
   double lr = 0, b1 = 0, b2 = 0, eps = 0, wd = 0;
-  double adamw_lr = 0, adamw_b1 = 0, adamw_b2 = 0, adamw_eps = 0, adamw_wd = 0;  // of what is no hidden matrix
+  double adamw_lr = 0, adamw_b1 = 0, adamw_b2 = 0, adamw_eps = 0,
+         adamw_wd = 0;       // of what is no hidden matrix
   std::string nesterov;      // "on" | "off"
   std::string scale;         // "match_rms" | "spectral"
   std::string ns;            // "jordan" | "polar_express"; resolved: "auto" only where there is none

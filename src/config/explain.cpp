@@ -64,7 +64,8 @@ std::string explain(const std::string& prefix) {
         "to its own).");
     out += wrapped("\"notes\": text, or an object of texts, for the reader; at the top or inside a section.");
     out += "On the command line\n";
-    out += wrapped("--set optimizer.lr=0.002 - overrides one key of the file, and may be repeated; the last one wins.");
+    out += wrapped(
+        "--set optimizer.lr=0.002 - overrides one key of the file, and may be repeated; the last one wins.");
   }
   return out;
 }

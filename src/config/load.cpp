@@ -70,7 +70,8 @@ std::string read_config_file(const fs::path& path) {
       text += piece;
       if (text.size() <= kLargestFile) return;
       // A device or a pipe, which may have no end.
-      refuse(path.string(), fmt::format("there is no end of it within the {} bytes of a config", kLargestFile),
+      refuse(path.string(),
+             fmt::format("there is no end of it within the {} bytes of a config", kLargestFile),
              "is it another file?");
     });
   } catch (const Error& e) {
@@ -236,7 +237,8 @@ Files files_on_disk() {
 
 Files no_files() {
   return {.read = [](const fs::path& path) -> std::string {
-            throw Error(ExitCode::usage, fmt::format("{} is not read: this config must be whole by itself", path.string()),
+            throw Error(ExitCode::usage,
+                        fmt::format("{} is not read: this config must be whole by itself", path.string()),
                         "was it changed since it was written?");
           },
           .identity = [](const fs::path& path) { return path.lexically_normal().string(); }};
@@ -259,7 +261,8 @@ Optimizer load_optimizer(const fs::path& path, const std::vector<std::string>& o
   return parse_optimizer(read_config_file(path), path, overrides);
 }
 
-Optimizer parse_optimizer(const std::string& text, const fs::path& name, const std::vector<std::string>& overrides) {
+Optimizer parse_optimizer(const std::string& text, const fs::path& name,
+                          const std::vector<std::string>& overrides) {
   const Document document = read_document(text, name);
   Assignment assignment;
   for (const auto* entry : in_order(document.positions)) {
@@ -268,7 +271,8 @@ Optimizer parse_optimizer(const std::string& text, const fs::path& name, const s
     const Key* key = find_key(fmt::format("optimizer.{}", leaf));
     if (!key && (leaf == "extends" || leaf == "optimizer")) {
       refuse(document.at(place.key), "this is a whole config",
-             "wanted is what stands under \"optimizer\" in one, as a file of its own: { \"name\": \"muon\", ... }");
+             "wanted is what stands under \"optimizer\" in one, as a file of its own: { \"name\": \"muon\", "
+             "... }");
     }
     if (!key) {
       refuse(document.at(place.key), fmt::format("unknown key {}", in_quotes(leaf)),

@@ -38,7 +38,7 @@ struct Key {
   std::string sentence;              // what it means; what 0 or empty stands for
   std::string aliases;               // what other programs call it, separated by spaces: for "did you mean"
   std::string why_not_more;          // why there are no other choices or larger values in this version
-  std::string only_for;              // optimizers that read the key, separated by spaces; empty: all, or no matter
+  std::string only_for;  // optimizers that read the key, separated by spaces; empty: all, or no matter
 
   std::string_view section() const { return std::string_view(name).substr(0, name.find('.')); }
   std::string_view leaf() const { return std::string_view(name).substr(name.find('.') + 1); }

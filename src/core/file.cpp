@@ -39,14 +39,20 @@ struct Descriptor {
 std::string file_error_hint(int code) {
   switch (code) {
     case ENOSPC:
-    case EDQUOT: return "free some space on that disk, or write to another one";
-    case EFBIG: return "raise the limit on file sizes (ulimit -f), or write to another file system";
-    case EIO: return "the disk reports an error: look at the system's log, and write to another disk";
+    case EDQUOT:
+      return "free some space on that disk, or write to another one";
+    case EFBIG:
+      return "raise the limit on file sizes (ulimit -f), or write to another file system";
+    case EIO:
+      return "the disk reports an error: look at the system's log, and write to another disk";
     case EACCES:
     case EPERM:
-    case EROFS: return "check the permissions of the file and of its folder";
-    case ENOENT: return "check the spelling; relative paths start at the current directory";
-    default: return "";
+    case EROFS:
+      return "check the permissions of the file and of its folder";
+    case ENOENT:
+      return "check the spelling; relative paths start at the current directory";
+    default:
+      return "";
   }
 }
 

@@ -17,8 +17,14 @@ spdlog::logger& logger() {
 
 }  // namespace
 
-void log_info(const std::string& message) { logger().info(message); }
-void log_warning(const std::string& message) { logger().warn(message); }
-void log_error(const std::string& message) { logger().error(message); }
+void log_info(const std::string& message) {
+  logger().info(message);
+}
+void log_warning(const std::string& message) {
+  logger().warn(message);
+}
+void log_error(const std::string& message) {
+  logger().error(message);
+}
 
 }  // namespace kiln

@@ -31,15 +31,17 @@ ThreadPool::ThreadPool(int threads) {
     const int working = size();
     stop_workers();
     throw Error(ExitCode::device,
-                fmt::format("cannot start {} threads: after {} the system refuses another ({})", threads, working,
-                            problem.what()),
+                fmt::format("cannot start {} threads: after {} the system refuses another ({})", threads,
+                            working, problem.what()),
                 fmt::format("lower device.threads to at most {}, or raise the limits on processes and memory "
                             "(ulimit -u, ulimit -v)",
                             working));
   }
 }
 
-ThreadPool::~ThreadPool() { stop_workers(); }
+ThreadPool::~ThreadPool() {
+  stop_workers();
+}
 
 void ThreadPool::stop_workers() {
   {

@@ -12,7 +12,8 @@ std::array<uint32_t, 4> Random::block(uint64_t index) const {
   uint32_t k0 = static_cast<uint32_t>(seed_), k1 = static_cast<uint32_t>(seed_ >> 32);
   for (int round = 0; round < 10; round++) {
     const uint64_t p0 = kMultiplier0 * c0, p1 = kMultiplier1 * c2;
-    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0,
+                   n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c1 = static_cast<uint32_t>(p1);
     c3 = static_cast<uint32_t>(p0);
     c0 = n0;
@@ -43,7 +44,8 @@ double Random::normal(uint64_t index) const {
   return std::sqrt(-2.0 * std::log(u)) * std::cos(angle);
 }
 
-Permutation::Permutation(uint64_t n, uint64_t seed, uint64_t stream) : n_(n), random_(seed, stream), half_bits_(1) {
+Permutation::Permutation(uint64_t n, uint64_t seed, uint64_t stream)
+    : n_(n), random_(seed, stream), half_bits_(1) {
   while (half_bits_ < 32 && (uint64_t{1} << (2 * half_bits_)) < n) half_bits_++;
 }
 

@@ -14,6 +14,8 @@ class SingleRank final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> single_rank() { return std::make_unique<SingleRank>(); }
+std::unique_ptr<Communicator> single_rank() {
+  return std::make_unique<SingleRank>();
+}
 
 }  // namespace kiln::dist

@@ -34,17 +34,21 @@ std::string how_to_lower(const config::Config& config, const PlannedRun& run, co
     smaller.train.recompute = "block";
     const size_t total = plan_run(smaller, device, run.purpose).plan.layout().total_bytes;
     if (total + now / 100 <= now) {
-      advice += fmt::format("\n    train.recompute = block, which computes up to a third more: {}", bytes_text(total));
+      advice += fmt::format("\n    train.recompute = block, which computes up to a third more: {}",
+                            bytes_text(total));
     }
   }
   const auto bytes_of = [&](Category category) {
     return run.plan.layout().category_bytes[static_cast<size_t>(category)];
   };
   if (run.purpose != Purpose::training) {
-    const std::string weights = bytes_text(bytes_of(Category::parameters) + bytes_of(Category::packed_weights));
-    if (advice.empty()) return fmt::format("{} of it are weights: this model needs a larger machine", weights);
-    return fmt::format("lower one of these keys with --set KEY=VALUE; all together then needs{}\n    {} are weights", advice,
-                       weights);
+    const std::string weights =
+        bytes_text(bytes_of(Category::parameters) + bytes_of(Category::packed_weights));
+    if (advice.empty())
+      return fmt::format("{} of it are weights: this model needs a larger machine", weights);
+    return fmt::format(
+        "lower one of these keys with --set KEY=VALUE; all together then needs{}\n    {} are weights", advice,
+        weights);
   }
   const size_t model = bytes_of(Category::parameters) + bytes_of(Category::master_weights) +
                        bytes_of(Category::packed_weights) + bytes_of(Category::gradients) +

@@ -74,7 +74,9 @@ std::string flops_text(const PlannedRun& run, const config::Config& config) {
       "  + 6 x {} x {} x {} (layers x width x sequence: causal attention, the half that is computed); "
       "forward a third\n{}",
       multiplied_weights(run.model->parameters()), m.layers, m.width, run.shape.T,
-      config.train.recompute == "block" ? "  train.recompute computes blocks a second time, which is not counted\n" : "");
+      config.train.recompute == "block"
+          ? "  train.recompute computes blocks a second time, which is not counted\n"
+          : "");
   return text;
 }
 

@@ -89,8 +89,8 @@ optim::AdamWOptions adamw_options(const config::Optimizer& c) {
   return {.lr = c.adamw_lr, .b1 = c.adamw_b1, .b2 = c.adamw_b2, .eps = c.adamw_eps, .wd = c.adamw_wd};
 }
 
-optim::Routing route(const ParameterTable& parameters, const config::Optimizer& config,
-                     const Device& device, int64_t tail_rank) {
+optim::Routing route(const ParameterTable& parameters, const config::Optimizer& config, const Device& device,
+                     int64_t tail_rank) {
   return optim::route(parameters, matrix_optimizer(config, device, tail_rank), adamw_options(config));
 }
 

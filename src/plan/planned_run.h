@@ -31,10 +31,10 @@ struct PlannedRun {
   double training_flops = 0;  // of one micro-batch, forward and backward
 
   // Filled by bind().
-  int32_t* tokens = nullptr;   // (B, T)
-  int32_t* targets = nullptr;  // (B, T)
-  float* losses = nullptr;     // (B, T)
-  float* logits = nullptr;     // (padded vocab), of one position
+  int32_t* tokens = nullptr;        // (B, T)
+  int32_t* targets = nullptr;       // (B, T)
+  float* losses = nullptr;          // (B, T)
+  float* logits = nullptr;          // (padded vocab), of one position
   int32_t* candidates = nullptr;    // (V), scratch for drawing a token
   int64_t* token_counts = nullptr;  // (V), scratch for validation
   Workspace workspace;

@@ -77,9 +77,11 @@ class Bench {
         pool_(device_.threads),
         run_(plan::plan_run(config_, device_)),
         ranks_(dist::single_rank()) {
-    plan::with_advice(config_, run_, device_, [&] { require_memory(run_.plan.layout(), device_); });  // before anything is written
+    plan::with_advice(config_, run_, device_,
+                      [&] { require_memory(run_.plan.layout(), device_); });  // before anything is written
     // Enough for a step to read nothing twice, as far as that costs no time to speak of.
-    tokens_.emplace(config.model.vocab, std::min<int64_t>(config_.train.tokens_per_step, int64_t{1} << 22) + 1,
+    tokens_.emplace(config.model.vocab,
+                    std::min<int64_t>(config_.train.tokens_per_step, int64_t{1} << 22) + 1,
                     config.train.seed);
     dataset_.emplace(tokens_->path().string(), config.model.vocab, config.train.sequence);
     sampler_.emplace(dataset_->windows(), config.train.seed);

@@ -56,25 +56,26 @@ std::string text_of(const BenchResult& r) {
 }
 
 std::string json_of(const BenchResult& r) {
-  ordered_json out = {{"device", r.device},
-              {"planned_bytes", r.planned_bytes},
-              {"ceiling_gflops", r.peak_gflops},
-              {"measured_gemm_gflops", r.measured_peak_gflops},
-              {"gemm_shape", {{"rows", r.peak_shape.rows}, {"N", r.peak_shape.N}, {"K", r.peak_shape.K}}},
-              {"step_tokens", r.step_tokens},
-              {"micro_batches", r.micro_batches},
-              {"config_micro_batches", r.config_micro_batches},
-              {"steps", r.steps},
-              {"flops_per_token", r.flops_per_token},
-              {"tokens_per_second", r.tokens_per_second()},
-              {"mfu", r.mfu()},
-              {"ms",
-               {{"step", spread_json(r.step)},
-                {"forward_backward", spread_json(r.passes)},
-                {"rest", spread_json(r.rest)}}},
-              {"optimizers", ordered_json::object()},
-              {"config_step_ms", r.config_step_ms()},
-              {"step_ms", r.step_ms}};
+  ordered_json out = {
+      {"device", r.device},
+      {"planned_bytes", r.planned_bytes},
+      {"ceiling_gflops", r.peak_gflops},
+      {"measured_gemm_gflops", r.measured_peak_gflops},
+      {"gemm_shape", {{"rows", r.peak_shape.rows}, {"N", r.peak_shape.N}, {"K", r.peak_shape.K}}},
+      {"step_tokens", r.step_tokens},
+      {"micro_batches", r.micro_batches},
+      {"config_micro_batches", r.config_micro_batches},
+      {"steps", r.steps},
+      {"flops_per_token", r.flops_per_token},
+      {"tokens_per_second", r.tokens_per_second()},
+      {"mfu", r.mfu()},
+      {"ms",
+       {{"step", spread_json(r.step)},
+        {"forward_backward", spread_json(r.passes)},
+        {"rest", spread_json(r.rest)}}},
+      {"optimizers", ordered_json::object()},
+      {"config_step_ms", r.config_step_ms()},
+      {"step_ms", r.step_ms}};
   for (const auto& [name, spread] : r.optimizers) {
     out["optimizers"][name] = spread_json(spread);
     out["optimizers"][name]["share"] = spread.mean / r.step.mean;

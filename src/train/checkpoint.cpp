@@ -172,8 +172,8 @@ std::string file_problem(const fs::path& folder, const CheckpointFile& file, boo
     }
     if (!content) return {};
     if (const std::string found = file_checksum(path); found != file.checksum) {
-      return fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged", path.string(), found,
-                         file.checksum);
+      return fmt::format("{}: its checksum is {}, the manifest says {}: the file is damaged", path.string(),
+                         found, file.checksum);
     }
   } catch (const Error& e) {
     return e.what();

@@ -137,10 +137,10 @@ class Opener {
     // The entropy is of the very tokens that were predicted: if it differs, they do, whatever the files are called.
     const auto [least, most] = std::minmax_element(entropies.begin(), entropies.end());
     if (!tokenizer && entropies.size() > 1 && *most - *least > 1e-9 * *most) {
-      comparison_.warnings.push_back(
-          fmt::format("validations read different tokens ({}; unigram entropies from {:.6f} to {:.6f}): their "
-                      "losses are not comparable",
-                      fmt::join(validations, " | "), *least, *most));
+      comparison_.warnings.push_back(fmt::format(
+          "validations read different tokens ({}; unigram entropies from {:.6f} to {:.6f}): their "
+          "losses are not comparable",
+          fmt::join(validations, " | "), *least, *most));
     }
     differ(data, "training tokens", "the runs learnt from different text");
     differ(processors, "processors", "their times are not comparable");

@@ -21,7 +21,8 @@ ordered_json validation_json(const LoggedValidation* v) {
 ordered_json table(const Comparison& c, Axis axis) {
   ordered_json rows = ordered_json::array();
   for (const double place : places(c, axis)) {
-    ordered_json row = {{"at", place}, {"training_loss", ordered_json::array()}, {"validation_loss", ordered_json::array()}};
+    ordered_json row = {
+        {"at", place}, {"training_loss", ordered_json::array()}, {"validation_loss", ordered_json::array()}};
     for (const ComparedRun& run : c.runs) {
       row["training_loss"].push_back(number(training_at(run.log, axis, place, c.options.window)));
       row["validation_loss"].push_back(number(validation_at(run.log, axis, place)));
@@ -63,18 +64,19 @@ std::string json_of(const Comparison& c) {
     const LoggedStep& last = run.log.steps.back();
     const auto& validations = run.log.validations;
     const int64_t all = whole_run(run.config, run.log.run_steps);
-    out["runs"].push_back({{"letter", letter(i)},
-                           {"path", run.path.string()},
-                           {"optimizer", run.config ? ordered_json(run.config->optimizer.name) : ordered_json()},
-                           {"steps", last.step},
-                           {"run_steps", all > 0 ? ordered_json(all) : ordered_json()},
-                           {"tokens", last.tokens},
-                           {"seconds", last.seconds},
-                           {"final", validation_json(validations.empty() ? nullptr : &validations.back())},
-                           {"best", validation_json(best_validation(run.log))},
-                           {"median_ms", median_ms(run.log)},
-                           {"optimizer_share", optimizer_share(run.log)},
-                           {"differences", c.differences[i]}});
+    out["runs"].push_back(
+        {{"letter", letter(i)},
+         {"path", run.path.string()},
+         {"optimizer", run.config ? ordered_json(run.config->optimizer.name) : ordered_json()},
+         {"steps", last.step},
+         {"run_steps", all > 0 ? ordered_json(all) : ordered_json()},
+         {"tokens", last.tokens},
+         {"seconds", last.seconds},
+         {"final", validation_json(validations.empty() ? nullptr : &validations.back())},
+         {"best", validation_json(best_validation(run.log))},
+         {"median_ms", median_ms(run.log)},
+         {"optimizer_share", optimizer_share(run.log)},
+         {"differences", c.differences[i]}});
   }
   out["warnings"] = c.warnings;
   out["at_equal_steps"] = table(c, Axis::steps);

@@ -96,10 +96,10 @@ std::string reaches(const Comparison& c) {
       const auto ratio = [](double a, double b) {
         return b > 0 ? fmt::format("{:.3f}", a / b) : std::string("-");
       };
-      text += fmt::format("  {:<3} {} steps ({} of {}'s), {} ({}); not yet at step {}\n", letter(i),
-                          r.at->step, ratio(static_cast<double>(r.at->step), static_cast<double>(final.step)),
+      text += fmt::format("  {:<3} {} steps ({} of {}'s), {} ({}){}\n", letter(i), r.at->step,
+                          ratio(static_cast<double>(r.at->step), static_cast<double>(final.step)),
                           letter(target), time_text(r.at->seconds), ratio(r.at->seconds, final.seconds),
-                          r.before ? r.before->step : 0);
+                          r.before ? fmt::format("; not yet at step {}", r.before->step) : "");
     }
   }
   if (text.empty()) return text;

@@ -16,7 +16,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 6> kFreeSections = {"validation", "sampling", "checkpoint", "metrics", "output", "device"};
+constexpr std::array<std::string_view, 6> kFreeSections = {"validation", "sampling", "checkpoint",
+                                                           "metrics",    "output",   "device"};
 
 // Not what is computed, but how, to the same bits.
 constexpr std::string_view kFreeKey = "/train/recompute";

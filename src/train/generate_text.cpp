@@ -107,17 +107,20 @@ class TextWriter {
   // After the text: in the middle of it a note would be taken for text.
   void report() const {
     if (filled_ > 0) {
-      log_info(fmt::format("the context of {} tokens was full {} time{}, first in sample {}: each time the model forgot all but "
-                           "the last {}",
-                           context_tokens(), filled_, filled_ == 1 ? "" : "s", first_filled_,
-                           std::max<int64_t>(context_tokens() / 2, 1)));
+      log_info(
+          fmt::format("the context of {} tokens was full {} time{}, first in sample {}: each time the model "
+                      "forgot all but "
+                      "the last {}",
+                      context_tokens(), filled_, filled_ == 1 ? "" : "s", first_filled_,
+                      std::max<int64_t>(context_tokens() / 2, 1)));
     }
     const auto per_second = [](int64_t n, double seconds) {
       return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
     };
     const int64_t prompt = std::min(static_cast<int64_t>(prompt_.size()), context_tokens());
-    log_info(fmt::format("prompt: {} tokens, {:.0f} tokens/s; then {} tokens, {:.1f} tokens/s", prompt,
-                         per_second(prompts_ * prompt, prompt_seconds_), tokens_,
+    const auto count = [](int64_t n) { return fmt::format("{} token{}", n, n == 1 ? "" : "s"); };
+    log_info(fmt::format("prompt: {}, {:.0f} tokens/s; then {}, {:.1f} tokens/s", count(prompt),
+                         per_second(prompts_ * prompt, prompt_seconds_), count(tokens_),
                          per_second(tokens_, seconds_)));
   }
 
@@ -129,8 +132,8 @@ class TextWriter {
   std::vector<int32_t> prompt_;  // end-of-text, then the prompt
   double prompt_seconds_ = 0, seconds_ = 0;
   int64_t prompts_ = 0, tokens_ = 0;  // the first token of each sample is part of reading its prompt
-  int64_t filled_ = 0;         // how often a context was full
-  uint64_t first_filled_ = 0;  // number of that sample, from 1
+  int64_t filled_ = 0;                // how often a context was full
+  uint64_t first_filled_ = 0;         // number of that sample, from 1
 };
 
 }  // namespace

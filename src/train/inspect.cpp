@@ -148,7 +148,8 @@ InspectedCheckpoint inspect_checkpoint(const fs::path& path, const InspectOption
                             .kinds = {},
                             .problems = {}};
   try {
-    found.config = config::parse(found.state.config_json, "the config in manifest.json", {}, config::no_files());
+    found.config =
+        config::parse(found.state.config_json, "the config in manifest.json", {}, config::no_files());
   } catch (const Error&) {
     // Of another version, or not written by a run: told as "none", the rest does not depend on it.
   }

@@ -46,9 +46,9 @@ std::string dump(const ordered_json& value) {
 std::string json_of(const InspectedRun& run, const InspectOptions& options) {
   const MetricsLog& log = run.log;
   ordered_json out = {{"run", run.path.string()},
-              {"process", run.process ? ordered_json(*run.process) : ordered_json()},
-              {"config", run.config ? config_json(config::to_json(*run.config)) : ordered_json()},
-              {"parameters", run.parameters > 0 ? ordered_json(run.parameters) : ordered_json()}};
+                      {"process", run.process ? ordered_json(*run.process) : ordered_json()},
+                      {"config", run.config ? config_json(config::to_json(*run.config)) : ordered_json()},
+                      {"parameters", run.parameters > 0 ? ordered_json(run.parameters) : ordered_json()}};
   if (!log.steps.empty()) {
     const LoggedStep& last = log.steps.back();
     out["step"] = last.step;
@@ -85,12 +85,12 @@ std::string json_of(const InspectedCheckpoint& found, const InspectOptions& opti
   const CheckpointState& s = found.state;
   const int64_t all = whole_run(found.config, s.run_steps);
   ordered_json out = {{"checkpoint", found.path.string()},
-              {"step", s.step},
-              {"run_steps", all > 0 ? ordered_json(all) : ordered_json()},
-              {"optimizer_t", s.optimizer_t},
-              {"samples", s.samples},
-              {"data", s.data},
-              {"config", config_json(s.config_json)}};
+                      {"step", s.step},
+                      {"run_steps", all > 0 ? ordered_json(all) : ordered_json()},
+                      {"optimizer_t", s.optimizer_t},
+                      {"samples", s.samples},
+                      {"data", s.data},
+                      {"config", config_json(s.config_json)}};
   out["files"] = ordered_json::array();
   for (const CheckpointFile& file : found.files) {
     out["files"].push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3", file.checksum}});

@@ -43,7 +43,8 @@ std::string log_lines(const InspectedRun& run) {
   const LoggedStep& last = log.steps.back();
   std::string reached = fmt::format("step {}", last.step);
   if (const int64_t all = whole_run(run.config, log.run_steps); all > 0) {
-    reached += fmt::format(" of {} ({:.1f} %)", all, 100.0 * static_cast<double>(last.step) / static_cast<double>(all));
+    reached += fmt::format(" of {} ({:.1f} %)", all,
+                           100.0 * static_cast<double>(last.step) / static_cast<double>(all));
   }
   std::string text = line("reached", reached + fmt::format(", {} tokens", last.tokens));
   text += line("loss", fmt::format("{:.4f} in the last step (gradient norm {:.3f}, lr {:.2e})", last.loss,

@@ -66,7 +66,8 @@ class ManifestReader {
   }
   double positive(const char* key) const {
     const auto it = manifest_.find(key);
-    if (!it->is_number() || !(it->get<double>() > 0)) fail(fmt::format("\"{}\" is not a positive number", key));
+    if (!it->is_number() || !(it->get<double>() > 0))
+      fail(fmt::format("\"{}\" is not a positive number", key));
     return it->get<double>();
   }
   const std::string& text(const json& object, const char* key) const {

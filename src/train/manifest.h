@@ -11,11 +11,11 @@ namespace kiln::train {
 
 // Random numbers are counter-based: the seed, in the config, is all their state.
 struct CheckpointState {
-  int64_t step = 0;         // steps taken, skipped ones included
-  int64_t optimizer_t = 0;  // steps that updated something
-  int64_t samples = 0;      // sequences drawn from the sampler
-  std::string data;         // fingerprint of the training tokens
-  std::string config_json;  // the resolved config
+  int64_t step = 0;                                      // steps taken, skipped ones included
+  int64_t optimizer_t = 0;                               // steps that updated something
+  int64_t samples = 0;                                   // sequences drawn from the sampler
+  std::string data;                                      // fingerprint of the training tokens
+  std::string config_json;                               // the resolved config
   std::vector<double> losses = {}, gradient_norms = {};  // of the guards (guards.h)
   int64_t run_steps = 0;      // of the whole run, also where train.epochs decides them; 0: not known
   double ceiling_gflops = 0;  // that the run's MFU is a fraction of (ceiling.h); 0: not known

@@ -14,7 +14,8 @@ namespace kiln::train {
 namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
-constexpr double kLongestStep = 1e12;  // ms, thirty years; as many as the longest run has are an int64 of seconds
+constexpr double kLongestStep =
+    1e12;  // ms, thirty years; as many as the longest run has are an int64 of seconds
 
 int64_t most_steps() {
   static const auto most = static_cast<int64_t>(config::find_key("train.steps")->range.max);
@@ -33,7 +34,8 @@ double time(const nlohmann::json& line, const char* key) {
 }
 
 // None: it is no whole number from `least` to `most`.
-std::optional<int64_t> whole_number(const nlohmann::json& line, const char* key, int64_t least, int64_t most) {
+std::optional<int64_t> whole_number(const nlohmann::json& line, const char* key, int64_t least,
+                                    int64_t most) {
   const auto it = line.find(key);
   if (it == line.end() || !it->is_number_unsigned()) return std::nullopt;
   const auto value = it->get<uint64_t>();
@@ -60,7 +62,8 @@ std::optional<Line> parse(std::string_view text) {
                                                          : Kind::other;
   const auto step = whole_number(record, "step", kind == Kind::start ? 0 : 1, most_steps());
   if (!step) return std::nullopt;
-  if (kind == Kind::step && !whole_number(record, "tokens", 0, std::numeric_limits<int64_t>::max())) return std::nullopt;
+  if (kind == Kind::step && !whole_number(record, "tokens", 0, std::numeric_limits<int64_t>::max()))
+    return std::nullopt;
   if (kind == Kind::start && !whole_number(record, "run_steps", 1, most_steps())) return std::nullopt;
   return Line{kind, *step, std::move(record)};
 }

@@ -22,7 +22,7 @@ struct LoggedStep {
   double seconds;  // that all steps up to and with this one took, by their own clocks
   bool skipped;
   double optimizer_ms = NAN;  // of ms, the updates; NaN: not logged
-  double tail_ms = 0;         // of optimizer_ms, a report about spectra (metrics.tail_rank), which updates nothing
+  double tail_ms = 0;  // of optimizer_ms, a report about spectra (metrics.tail_rank), which updates nothing
 };
 
 struct LoggedValidation {

@@ -25,7 +25,8 @@ constexpr const char* kConfig = "config.json";
 // None for what cannot be read (the last line of a run that was killed).
 std::optional<int64_t> step_of_main_log_line(const std::string& line) {
   long long step = -1;
-  const bool whole = line.size() > 2 && line.back() != ':' && std::sscanf(line.c_str(), "s:%lld ", &step) == 1;
+  const bool whole =
+      line.size() > 2 && line.back() != ':' && std::sscanf(line.c_str(), "s:%lld ", &step) == 1;
   return whole ? std::optional<int64_t>(step) : std::nullopt;
 }
 

@@ -14,12 +14,12 @@
 namespace kiln::train {
 
 struct StepMetrics {
-  int64_t step;          // optimizer steps done, this one included
-  int64_t tokens;        // trained on so far
-  double loss;           // mean nats a token over the step's batch
-  double lr;             // of the first optimizer group, schedule applied
-  double gradient_norm;  // before clipping
-  bool skipped;          // nothing was updated
+  int64_t step;                                         // optimizer steps done, this one included
+  int64_t tokens;                                       // trained on so far
+  double loss;                                          // mean nats a token over the step's batch
+  double lr;                                            // of the first optimizer group, schedule applied
+  double gradient_norm;                                 // before clipping
+  bool skipped;                                         // nothing was updated
   double ms, tokens_per_second, mfu;                    // ms: of the whole step
   std::string reason = {};                              // why it was skipped
   double loss_deviations = NAN, norm_deviations = NAN;  // of the guards; NaN: not known

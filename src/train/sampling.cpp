@@ -15,9 +15,11 @@ namespace kiln::train {
 void check_sampling(const SamplingOptions& options) {
   const auto check = [](const char* option, double value, double most, const char* hint) {
     if (value >= 0 && value <= most) return;
-    throw Error(ExitCode::usage, fmt::format("--{} {}: expected a number from 0 to {}", option, value, most), hint);
+    throw Error(ExitCode::usage, fmt::format("--{} {}: expected a number from 0 to {}", option, value, most),
+                hint);
   };
-  check("temperature", options.temperature, 100, "0 always takes the likeliest token, 1 the model's own probabilities");
+  check("temperature", options.temperature, 100,
+        "0 always takes the likeliest token, 1 the model's own probabilities");
   check("top-k", static_cast<double>(options.top_k), 1 << 30, "0 draws among all tokens");
   check("top-p", options.top_p, 1, "1 draws among all tokens");
 }

@@ -36,7 +36,8 @@ void make_run_folder(const fs::path& folder) {
 std::string obstacle_to_go_on(const config::Config& config, const Start& start) {
   try {
     const fs::path name = *start.checkpoint / "config";
-    return difference_at_start(config::parse(start.state.config_json, name, {}, config::no_files()), config, start.state.step);
+    return difference_at_start(config::parse(start.state.config_json, name, {}, config::no_files()), config,
+                               start.state.step);
   } catch (const Error& e) {
     return fmt::format("its config cannot be read: {}", e.what());
   }
@@ -77,12 +78,14 @@ std::string others_beside(const fs::path& folder) {
   for (fs::directory_iterator entry(parent.empty() ? "." : parent, problem), end; !problem && entry != end;
        entry.increment(problem)) {
     std::error_code none;
-    if (fs::is_directory(entry->path() / "checkpoints", none)) names.push_back(entry->path().filename().string());
+    if (fs::is_directory(entry->path() / "checkpoints", none))
+      names.push_back(entry->path().filename().string());
   }
   if (names.empty()) return {};
   std::sort(names.begin(), names.end());
   const size_t shown = std::min(names.size(), kMost);
-  return fmt::format(" (beside it, runs are in {}{})", fmt::join(names.begin(), names.begin() + static_cast<long>(shown), ", "),
+  return fmt::format(" (beside it, runs are in {}{})",
+                     fmt::join(names.begin(), names.begin() + static_cast<long>(shown), ", "),
                      shown < names.size() ? ", ..." : "");
 }
 
@@ -91,10 +94,12 @@ void check_guards(const config::Config& config, const Start& start) {
   const auto check = [&](const char* what, const std::vector<double>& values, double z) {
     const int64_t most = z > 0 ? config.train.skip_window : 0;
     if (static_cast<int64_t>(values.size()) <= most) return;
-    throw Error(ExitCode::data,
-                fmt::format("{} is damaged: it holds {} {} of past steps, a run with this train.skip_window at most {}",
-                            start.checkpoint->string(), values.size(), what, most),
-                kDamagedHint);
+    throw Error(
+        ExitCode::data,
+        fmt::format(
+            "{} is damaged: it holds {} {} of past steps, a run with this train.skip_window at most {}",
+            start.checkpoint->string(), values.size(), what, most),
+        kDamagedHint);
   };
   check("losses", start.state.losses, config.train.skip_loss_z);
   check("gradient norms", start.state.gradient_norms, config.train.skip_norm_z);
@@ -108,7 +113,8 @@ void find_checkpoint(const config::Config& config, const std::string& data, Star
                 "the warnings above say why; --overwrite moves the run aside and starts again");
   }
   if (!start.checkpoint) {
-    log_warning(fmt::format("no checkpoint in {}: starting from the beginning{}", folder.string(), others_beside(folder)));
+    log_warning(fmt::format("no checkpoint in {}: starting from the beginning{}", folder.string(),
+                            others_beside(folder)));
     return;
   }
   start.state = read_manifest(*start.checkpoint);
@@ -138,11 +144,14 @@ Start prepare_start(const config::Config& config, StartMode mode, const std::str
     remove_leftovers(folder);
   }
   if (mode == StartMode::fresh && start.occupied) {
-    throw Error(ExitCode::usage,
-                fmt::format("{} {}", folder.string(),
-                            RunFolder::holds_run(folder) ? "already holds a run" : "is not empty"),
-                "--resume continues a run; --overwrite moves the folder aside and starts again; "
-                "--set output.dir=... goes elsewhere");
+    const bool holds_run = RunFolder::holds_run(folder);
+    throw Error(
+        ExitCode::usage,
+        fmt::format("{} {}", folder.string(),
+                    holds_run ? "already holds a run" : "is not empty, and what is there is no run"),
+        fmt::format("{}--overwrite moves the folder aside and starts again; --set output.dir=... goes "
+                    "elsewhere",
+                    holds_run ? "--resume continues a run; " : ""));
   }
   return start;
 }

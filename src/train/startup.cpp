@@ -34,10 +34,11 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
   const double tokens = static_cast<double>(run.shape.B * run.shape.T);
   const auto& m = config.model;
   std::string text = fmt::format(
-      "model: {}, {} layers, width {}, {} heads{}, ffn {}, vocabulary {} (padded to {}), context {}{}\n", m.family,
-      m.layers, m.width, m.heads,
-      m.kv_heads > 0 && m.kv_heads < m.heads ? fmt::format(" ({} of keys and values)", m.kv_heads) : "", m.ffn, m.vocab,
-      run.padded_vocab, m.context, config.train.recompute == "block" ? "; blocks are computed again on the way back" : "");
+      "model: {}, {} layers, width {}, {} heads{}, ffn {}, vocabulary {} (padded to {}), context {}{}\n",
+      m.family, m.layers, m.width, m.heads,
+      m.kv_heads > 0 && m.kv_heads < m.heads ? fmt::format(" ({} of keys and values)", m.kv_heads) : "",
+      m.ffn, m.vocab, run.padded_vocab, m.context,
+      config.train.recompute == "block" ? "; blocks are computed again on the way back" : "");
   text += plan::parameter_table(run.model->parameters());
   text += "memory, planned; allocated once, at start:\n" + describe(run.plan.layout()) + "\n";
   text += fmt::format("device: {}, {} ({}, {} threads), precision {}\n", name_of(device.kind), device.name,
@@ -56,11 +57,12 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
     text += "  train.overfit_one_batch: every step trains on the sequences of the first\n";
   }
   const kernels::GemmPeakShape peak = kernels::gemm_peak_shape(device);
-  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n", run.training_flops / tokens * 1e-6,
-                      ceiling.gflops());
+  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n",
+                      run.training_flops / tokens * 1e-6, ceiling.gflops());
   text += plan::flops_text(run, config);
   text += fmt::format(
-      "  Gflop/s: 2 x rows x N x K / s, the best fp32 product of {} x {} by {} x {} measured {} through the same\n"
+      "  Gflop/s: 2 x rows x N x K / s, the best fp32 product of {} x {} by {} x {} measured {} through the "
+      "same\n"
       "  kernels and threads; it stays that number for the whole run\n",
       peak.rows, peak.K, peak.K, peak.N, ceiling.is_begun() ? "when the run began" : "just now");
   return text;
@@ -69,7 +71,8 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
 std::string thread_warning(int64_t asked, int64_t usable) {
   if (asked <= usable) return {};
   return fmt::format(
-      "device.threads = {}, but this process may run on {} processor{}: threads that wait for each other's processor are "
+      "device.threads = {}, but this process may run on {} processor{}: threads that wait for each other's "
+      "processor are "
       "slower than {} would be (device.threads = 0)",
       asked, usable, usable == 1 ? "" : "s", usable);
 }
@@ -78,7 +81,8 @@ std::string vocabulary_warning(const config::Config& config, int64_t tokenizer_v
   const auto& m = config.model;
   if (tokenizer_vocab == 0 || m.vocab <= tokenizer_vocab + tokenizer_vocab / 10) return {};
   return fmt::format(
-      "model.vocab = {}, but data.tokenizer = \"{}\" has {} tokens: the embeddings of the other {} are trained on "
+      "model.vocab = {}, but data.tokenizer = \"{}\" has {} tokens: the embeddings of the other {} are "
+      "trained on "
       "nothing and cost time and memory; --set model.vocab={}",
       m.vocab, config.data.tokenizer, tokenizer_vocab, m.vocab - tokenizer_vocab, tokenizer_vocab);
 }

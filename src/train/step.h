@@ -33,15 +33,15 @@ struct StepResult {
 
 // Seconds that the parts of steps took; every step adds to them.
 struct StepTimes {
-  double passes = 0;               // gradients set to zero, tokens read, forward and backward of all micro-batches
-  double sums = 0;                 // over ranks
-  double norm = 0;                 // of the gradient
+  double passes = 0;  // gradients set to zero, tokens read, forward and backward of all micro-batches
+  double sums = 0;    // over ranks
+  double norm = 0;    // of the gradient
   std::vector<double> optimizers;  // by group of the optimizer set
 };
 
 struct StepOptions {
-  double clip;           // 0: no clipping
-  double lr_multiplier;  // of the schedule
+  double clip;                    // 0: no clipping
+  double lr_multiplier;           // of the schedule
   MetricSink* metrics = nullptr;  // set: the optimizers report
   StepTimes* times = nullptr;     // set: gets what each part took
   Guards* guards = nullptr;       // set: outliers are skipped

@@ -176,9 +176,10 @@ class Sweep {
     if (job.from > 0 && !is_there(folder)) {
       const int64_t copied = copy_run(job.earlier, job.config);
       const std::string words = copied > 0 ? fmt::format("goes on from step {} of the rung before", copied)
-                                           : fmt::format("trains from the beginning again, because {} has no "
-                                                         "checkpoint that can be used",
-                                                         job.earlier);
+                                           : fmt::format(
+                                                 "trains from the beginning again, because {} has no "
+                                                 "checkpoint that can be used",
+                                                 job.earlier);
       progress_.note(fmt::format("{}: {}", job.run.what, words));
     }
     const int64_t from = copied_step(folder);
@@ -200,11 +201,13 @@ class Sweep {
     }
     if (!result) {
       progress_.end("failed");
-      throw Error(code > 0 && code <= 5 ? static_cast<ExitCode>(code) : ExitCode::failure,
-                  fmt::format("the run {} ended with code {} and without a validation and a checkpoint of its last step",
-                              job.run.folder, code),
-                  fmt::format("its words are at the end of {}; once mended, the same command goes on",
-                              log_of(job).string()));
+      throw Error(
+          code > 0 && code <= 5 ? static_cast<ExitCode>(code) : ExitCode::failure,
+          fmt::format(
+              "the run {} ended with code {} and without a validation and a checkpoint of its last step",
+              job.run.folder, code),
+          fmt::format("its words are at the end of {}; once mended, the same command goes on",
+                      log_of(job).string()));
     }
     progress_.end(fmt::format("validation loss {}", loss_text(result->loss)));
     return result;

@@ -30,7 +30,8 @@ std::string in_words_of_spec(std::string message, const SweepRun& run) {
     const size_t at = message.find(option);
     if (at == std::string::npos) continue;
     const size_t end = at + option.size();
-    if (end < message.size() && std::string_view(":;,) ").find(message[end]) == std::string_view::npos) continue;
+    if (end < message.size() && std::string_view(":;,) ").find(message[end]) == std::string_view::npos)
+      continue;
     message.replace(at, option.size(), fmt::format("{}: {}", run.origins[i], run.overrides[i]));
   }
   return message;
@@ -72,8 +73,9 @@ SweepJob job_of(SweepRun run, const SweepRun* earlier) {
 // As the trainer decides it: so many steps in a row, the last one included, whose loss or gradient was not finite.
 bool has_diverged(const MetricsLog& log, int64_t bearable) {
   if (bearable == 0 || static_cast<int64_t>(log.steps.size()) < bearable) return false;
-  return std::all_of(log.steps.end() - bearable, log.steps.end(),
-                     [](const LoggedStep& s) { return s.skipped && !(std::isfinite(s.gradient_norm) && std::isfinite(s.loss)); });
+  return std::all_of(log.steps.end() - bearable, log.steps.end(), [](const LoggedStep& s) {
+    return s.skipped && !(std::isfinite(s.gradient_norm) && std::isfinite(s.loss));
+  });
 }
 
 bool has_checkpoint_of(const fs::path& run, int64_t step) {
@@ -108,7 +110,8 @@ void check_folder(const SweepJob& job) {
   std::vector<std::string> differences;
   try {
     // A loss over other validation tokens is another number.
-    differences = meaningful_differences(read_file(earlier), config::to_json(job.config), {"validation.tokens"});
+    differences =
+        meaningful_differences(read_file(earlier), config::to_json(job.config), {"validation.tokens"});
   } catch (const Error& error) {
     throw Error(ExitCode::data, fmt::format("{}: {}", earlier.string(), error.what()),
                 fmt::format("move {} away: the sweep then trains that run again", job.run.folder));
@@ -121,17 +124,19 @@ void check_folder(const SweepJob& job) {
 
 void check_same_validation(const SweepJob& first, const SweepJob& job) {
   const auto refuse = [&](const char* key, const std::string& here, const std::string& there) {
-    throw Error(ExitCode::usage,
-                fmt::format("{} is {} in the run \"{}\" and {} in the run \"{}\"", key, there, first.run.what, here,
-                            job.run.what),
-                fmt::format("losses over different validation tokens cannot be ranked: give {} one value in all "
-                            "arms, rungs and final, best in the spec's \"set\"",
-                            key));
+    throw Error(
+        ExitCode::usage,
+        fmt::format("{} is {} in the run \"{}\" and {} in the run \"{}\"", key, there, first.run.what, here,
+                    job.run.what),
+        fmt::format("losses over different validation tokens cannot be ranked: give {} one value in all "
+                    "arms, rungs and final, best in the spec's \"set\"",
+                    key));
   };
   const config::Config &a = first.config, &b = job.config;
   if (a.data.validation != b.data.validation) refuse("data.validation", b.data.validation, a.data.validation);
   if (a.validation.tokens != b.validation.tokens) {
-    refuse("validation.tokens", fmt::format("{}", b.validation.tokens), fmt::format("{}", a.validation.tokens));
+    refuse("validation.tokens", fmt::format("{}", b.validation.tokens),
+           fmt::format("{}", a.validation.tokens));
   }
 }
 

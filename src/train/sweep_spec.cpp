@@ -37,7 +37,8 @@ struct Section {
       const std::vector<std::string> names(known.begin(), known.end());
       const std::string other = config::nearest(key, names);
       refuse(fmt::format("there is no key \"{}\"", key),
-             fmt::format("{}the keys here are {}", other.empty() ? "" : fmt::format("did you mean \"{}\"? ", other),
+             fmt::format("{}the keys here are {}",
+                         other.empty() ? "" : fmt::format("did you mean \"{}\"? ", other),
                          fmt::join(names, ", ")));
     }
   }
@@ -133,12 +134,14 @@ std::vector<Settings> multiplied_out(const Section& arm) {
   for (const Settings& candidate : candidates) {
     const std::string name = label(candidate);
     if (name.size() > kLongestName) {
-      own.refuse(fmt::format("the label \"{}\" has {} bytes, a folder's name may have {}", name, name.size(), kLongestName),
+      own.refuse(fmt::format("the label \"{}\" has {} bytes, a folder's name may have {}", name, name.size(),
+                             kLongestName),
                  "shorten the values, or move keys of one value to \"set\"");
     }
     if (!labels.insert(name).second) {
-      own.refuse(fmt::format("two candidates have the label \"{}\"", name),
-                 "each needs a folder of its own: drop values that stand twice, or make an arm of its own of one");
+      own.refuse(
+          fmt::format("two candidates have the label \"{}\"", name),
+          "each needs a folder of its own: drop values that stand twice, or make an arm of its own of one");
     }
   }
   return candidates;
@@ -154,7 +157,8 @@ SweepArm read_arm(const Section& section) {
     section.refuse(fmt::format("\"{}\" cannot be a folder's name", arm.name), "use letters, digits, - and _");
   }
   if (arm.name.size() > kLongestName)
-    section.refuse(fmt::format("the name has {} bytes, it may have {}", arm.name.size(), kLongestName), "shorten it");
+    section.refuse(fmt::format("the name has {} bytes, it may have {}", arm.name.size(), kLongestName),
+                   "shorten it");
   arm.where = section.where;
   arm.config = section.text("config", "the config to train: configs/gpt2-mini/adamw.json");
   arm.set = section.settings("set");
@@ -175,8 +179,9 @@ void check_grids(const std::vector<SweepArm>& arms, const Settings& stage, const
     for (const auto& [key, value] : arm.candidates.front()) {
       const auto is_same = [&key = key](const auto& setting) { return setting.first == key; };
       if (std::none_of(stage.begin(), stage.end(), is_same)) continue;
-      throw Error(ExitCode::usage, fmt::format("{}.grid: \"{}\" is also set by {}", arm.where, key, name),
-                  fmt::format("what {} sets holds for every candidate: drop the key from one of the two", name));
+      throw Error(
+          ExitCode::usage, fmt::format("{}.grid: \"{}\" is also set by {}", arm.where, key, name),
+          fmt::format("what {} sets holds for every candidate: drop the key from one of the two", name));
     }
   }
 }

@@ -18,7 +18,7 @@ struct SweepArm {
   std::string config;  // path, as on the command line
   Settings set;
   std::vector<Settings>
-      candidates;  // the grid multiplied out, its first key varying slowest; one empty: no grid
+      candidates;          // the grid multiplied out, its first key varying slowest; one empty: no grid
   std::string where = {};  // "spec.json: arms[0]", for messages
 };
 

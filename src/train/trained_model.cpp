@@ -34,11 +34,13 @@ FoundModel find_model(const ModelSource& source) {
   const CheckpointState state = read_manifest(checkpoint, CheckpointPart::weights);
   const CheckpointFile optimizer = read_manifest_file(checkpoint).optimizer;
   if (const std::string problem = file_problem(checkpoint, optimizer, /*content=*/false); !problem.empty()) {
-    log_warning(fmt::format("{}; only the weights are needed here, but no training can go on from there", problem));
+    log_warning(
+        fmt::format("{}; only the weights are needed here, but no training can go on from there", problem));
   }
   return {.checkpoint = checkpoint,
           .step = state.step,
-          .config = config::parse(state.config_json, checkpoint / "config", source.overrides, config::no_files())};
+          .config =
+              config::parse(state.config_json, checkpoint / "config", source.overrides, config::no_files())};
 }
 
 TrainedModel::TrainedModel(const FoundModel& found, plan::Purpose purpose)

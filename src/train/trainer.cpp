@@ -123,7 +123,8 @@ class Trainer {
       const auto metrics = step_metrics(result, times, multiplier, seconds);
       folder_->record_step(metrics);
       progress.step(metrics, ++done);
-      const bool not_finite = result.reason == Skip::gradient_not_finite || result.reason == Skip::loss_not_finite;
+      const bool not_finite =
+          result.reason == Skip::gradient_not_finite || result.reason == Skip::loss_not_finite;
       not_finite_in_a_row_ = not_finite ? not_finite_in_a_row_ + 1 : 0;
       if (config_.train.max_skipped > 0 && not_finite_in_a_row_ >= config_.train.max_skipped) diverged();
 
@@ -215,8 +216,8 @@ class Trainer {
   void validate() {
     if (!validation_ || stop_requested()) return;
     harmless("validation", [&] {
-      const auto evaluation = evaluate(
-          context_, run_, *validation_, tokens_of_whole_windows(*validation_, config_.validation.tokens));
+      const auto evaluation = evaluate(context_, run_, *validation_,
+                                       tokens_of_whole_windows(*validation_, config_.validation.tokens));
       if (!evaluation) return;
       Evaluation e = *evaluation;
       e.loss = without_sign(e.loss);

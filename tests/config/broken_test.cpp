@@ -193,7 +193,8 @@ const std::vector<Broken> kUnknown = {
     {"first_mistake_first", R"({ "train": { "zzzzzz": 1 }, "device": { "aaaaaa": 1 } })",
      "configs/x.json:1:14: unknown key \"zzzzzz\" in \"train\"",
      "the keys of \"train\" are steps, tokens, epochs, micro_batch, sequence, tokens_per_step, loss_rows, "
-     "seed, clip, max_skipped, skip_loss_z, skip_norm_z, skip_window, overfit_one_batch, precision, recompute"},
+     "seed, clip, max_skipped, skip_loss_z, skip_norm_z, skip_window, overfit_one_batch, precision, "
+     "recompute"},
 };
 INSTANTIATE_TEST_SUITE_P(Unknown, BrokenConfig, ::testing::ValuesIn(kUnknown), name_of_case);
 
@@ -213,7 +214,8 @@ const std::vector<Broken> kValues = {
      "configs/x.json:1:24: optimizer.lr: expected a number, found text \"high\"", with_range("optimizer.lr")},
     {"true_for_a_number", R"({ "train": { "clip": true } })",
      "configs/x.json:1:22: train.clip: expected a number, found true",
-     "Gradients are scaled down to this global norm where they exceed it; 0: never. Default: 1. Range: 0 <= clip <= "
+     "Gradients are scaled down to this global norm where they exceed it; 0: never. Default: 1. Range: 0 <= "
+     "clip <= "
      "1000000."},
     {"null_for_a_number", R"({ "train": { "steps": null } })",
      "configs/x.json:1:23: train.steps: expected an integer, found null", with_range("train.steps")},
@@ -265,9 +267,10 @@ const std::vector<Broken> kValues = {
      "configs/x.json:1:26: optimizer.name: expected adamw, muon, kl-shampoo or pro-kl-shampoo, found \"sgd\"",
      about("optimizer.name")},
     {"unknown_family", R"({ "model": { "family": "mamba" } })",
-     "configs/x.json:1:24: model.family: expected gpt2 or llama, found \"mamba\"", find_key("model.family")->sentence},
-    {"no_such_device", R"({ "device": { "kind": "gpu" } })",
-     "configs/x.json:1:23: device.kind: expected cpu or cuda, found \"gpu\"", about("device.kind")},
+     "configs/x.json:1:24: model.family: expected gpt2 or llama, found \"mamba\"",
+     find_key("model.family")->sentence},
+    {"no_such_device", R"({ "device": { "kind": "metal" } })",
+     "configs/x.json:1:23: device.kind: expected cpu or cuda, found \"metal\"", about("device.kind")},
 };
 INSTANTIATE_TEST_SUITE_P(Values, BrokenConfig, ::testing::ValuesIn(kValues), name_of_case);
 
@@ -291,12 +294,14 @@ const std::vector<Broken> kRelations = {
     {"epochs_and_tokens",
      kValid,
      "--set train.epochs=2: train.epochs = 2 and train.tokens = 1000 both say how long the run is",
-     "leave one of them out; --set train.tokens=0 takes back what a preset says; train.tokens stands at --set train.tokens=1000",
+     "leave one of them out; --set train.tokens=0 takes back what a preset says; train.tokens stands at "
+     "--set train.tokens=1000",
      {"train.steps=0", "train.tokens=1000", "train.epochs=2"}},
     {"tokens_of_other_steps",
      kValid,
      "--set train.tokens=129: train.tokens = 129 are 2 steps of 128 tokens, but train.steps = 100",
-     "leave one of them out; --set train.steps=0 takes back what a preset says; train.steps stands at configs/x.json:4:23",
+     "leave one of them out; --set train.steps=0 takes back what a preset says; train.steps stands at "
+     "configs/x.json:4:23",
      {"train.tokens=129"}},
     {"too_many_tokens",
      kValid,
@@ -307,13 +312,16 @@ const std::vector<Broken> kRelations = {
     {"warmup_of_few_tokens",
      kValid,
      "--set train.tokens=1000: schedule.warmup = 9 is more than train.steps = 8",
-     "lower the warm-up, or train longer; schedule.warmup stands at --set schedule.warmup=9; train.steps stands at --set train.steps=0",
+     "lower the warm-up, or train longer; schedule.warmup stands at --set schedule.warmup=9; train.steps "
+     "stands at --set train.steps=0",
      {"schedule.warmup=9", "train.steps=0", "train.tokens=1000"}},
     {"optimizer_of_another_preset",
      kValidMuon,
-     "--set optimizer.name=kl-shampoo: optimizer.name is \"kl-shampoo\" here, but optimizer.lr, optimizer.b1 were chosen "
+     "--set optimizer.name=kl-shampoo: optimizer.name is \"kl-shampoo\" here, but optimizer.lr, optimizer.b1 "
+     "were chosen "
      "for \"muon\" at configs/x.json:5:35",
-     "start from a preset of kl-shampoo, for example configs/gpt2-mini/kl-shampoo.json, or from one that names no "
+     "start from a preset of kl-shampoo, for example configs/gpt2-mini/kl-shampoo.json, or from one that "
+     "names no "
      "optimizer (configs/gpt2-mini/base.json)",
      {"optimizer.name=kl-shampoo"}},
     {"heads_that_keys_cannot_be_shared_by",
@@ -328,12 +336,14 @@ const std::vector<Broken> kRelations = {
      {"model.rope_theta=5000"}},
     {"odd_heads_of_llama",
      kValid,
-     "--set model.width=60: model.width / model.heads = 60 / 4 = 15 is odd, but rotary positions turn channels in pairs",
+     "--set model.width=60: model.width / model.heads = 60 / 4 = 15 is odd, but rotary positions turn "
+     "channels in pairs",
      "choose sizes that make it even; model.heads stands at configs/x.json:2:67",
      {"model.family=llama", "model.width=60"}},
     {"no_length",
      kValid,
-     "--set train.steps=0: train.steps, train.tokens and train.epochs are all 0: nothing says how long the run is",
+     "--set train.steps=0: train.steps, train.tokens and train.epochs are all 0: nothing says how long the "
+     "run is",
      "for example train.steps = 1000 or train.epochs = 1",
      {"train.steps=0"}},
     {"switch",
@@ -358,20 +368,23 @@ const std::vector<Broken> kRelations = {
      "--set train.tokens_per_step=1000: train.tokens_per_step = 1000 is not a multiple of train.micro_batch "
      "* "
      "train.sequence = 4 * 32 = 128",
-     "for example train.tokens_per_step = 896 or 1024; train.micro_batch stands at configs/x.json:4:43; model.context stands at configs/x.json:2:95",
+     "for example train.tokens_per_step = 896 or 1024; train.micro_batch stands at configs/x.json:4:43; "
+     "model.context stands at configs/x.json:2:95",
      {"train.tokens_per_step=1000"}},
     {"tokens_per_step_too_few",
      kValid,
      "--set train.tokens_per_step=100: train.tokens_per_step = 100 is not a multiple of train.micro_batch * "
      "train.sequence = 4 * 32 = 128",
-     "for example train.tokens_per_step = 128; train.micro_batch stands at configs/x.json:4:43; model.context stands at configs/x.json:2:95",
+     "for example train.tokens_per_step = 128; train.micro_batch stands at configs/x.json:4:43; "
+     "model.context stands at configs/x.json:2:95",
      {"train.tokens_per_step=100"}},
     {"last_change_is_named",
      kValid,
      "--set train.micro_batch=3: train.tokens_per_step = 256 is not a multiple of train.micro_batch * "
      "train.sequence = "
      "3 * 32 = 96",
-     "for example train.tokens_per_step = 192 or 288; train.tokens_per_step stands at --set train.tokens_per_step=256; model.context stands at configs/x.json:2:95",
+     "for example train.tokens_per_step = 192 or 288; train.tokens_per_step stands at --set "
+     "train.tokens_per_step=256; model.context stands at configs/x.json:2:95",
      {"train.tokens_per_step=256", "train.micro_batch=3"}},
     {"sequence_beyond_context",
      kValid,
@@ -383,7 +396,8 @@ const std::vector<Broken> kRelations = {
      "--set model.context=1048576: train.micro_batch * train.sequence = 65536 * 1048576 = 68719476736 is "
      "more than "
      "67108864 tokens at a time",
-     "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step; train.micro_batch stands at --set train.micro_batch=65536",
+     "lower train.micro_batch; gradients are accumulated up to train.tokens_per_step; train.micro_batch "
+     "stands at --set train.micro_batch=65536",
      {"train.micro_batch=65536", "model.context=1048576"}},
     {"warmup_beyond_the_run",
      kValid,
@@ -395,7 +409,8 @@ const std::vector<Broken> kRelations = {
      "--set schedule.kind=wsd: schedule.warmup = 90 and schedule.decay_fraction = 0.2 of train.steps = 100 "
      "overlap: 90 + "
      "20 = 110 steps",
-     "lower one of the two, or train longer; schedule.warmup stands at --set schedule.warmup=90; train.steps stands at configs/x.json:4:23",
+     "lower one of the two, or train longer; schedule.warmup stands at --set schedule.warmup=90; train.steps "
+     "stands at configs/x.json:4:23",
      {"schedule.warmup=90", "schedule.kind=wsd"}},
     {"top_k_beyond_the_vocabulary",
      kValid,
@@ -423,7 +438,8 @@ const std::vector<Broken> kRelations = {
      "--set sampling.prompt=Once: sampling.prompt is text, which cannot be turned into tokens of "
      "data.tokenizer = \"gpt2\" "
      "without GPT-2's files",
-     "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty; data.tokenizer stands at --set data.tokenizer=gpt2",
+     "give data.tokenizer the path of GPT-2's vocab.json or tokenizer.json, or leave the prompt empty; "
+     "data.tokenizer stands at --set data.tokenizer=gpt2",
      {"data.tokenizer=gpt2", "model.vocab=50257", "sampling.prompt=Once"}},
 };
 INSTANTIATE_TEST_SUITE_P(Relations, BrokenConfig, ::testing::ValuesIn(kRelations), name_of_case);
@@ -442,15 +458,18 @@ const std::vector<Broken> kOverrides = {
      {"optimizer.name=muon", "optimizer.rank=64"}},
     {"constant_eigenvalues_without_eigenvalues",
      kValid,
-     "--set optimizer.init=constant: optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root = "
+     "--set optimizer.init=constant: optimizer.init = \"constant\" sets eigenvalues, of which optimizer.root "
+     "= "
      "\"newton_schulz\" keeps none",
-     "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"; optimizer.root stands at --set optimizer.root=newton_schulz",
+     "use optimizer.root = \"eigenbasis\", or optimizer.init = \"gradient\"; optimizer.root stands at --set "
+     "optimizer.root=newton_schulz",
      {"optimizer.name=kl-shampoo", "optimizer.root=newton_schulz", "optimizer.init=constant"}},
     {"scale_of_an_isotropic_complement",
      kValid,
      "--set optimizer.complement=isotropic: optimizer.complement_scale = \"graft\" scales an orthogonalised "
      "complement, but optimizer.complement = \"isotropic\" is not orthogonalised",
-     "leave optimizer.complement_scale out; optimizer.complement_scale stands at --set optimizer.complement_scale=graft",
+     "leave optimizer.complement_scale out; optimizer.complement_scale stands at --set "
+     "optimizer.complement_scale=graft",
      {"optimizer.name=pro-kl-shampoo", "optimizer.complement_scale=graft", "optimizer.complement=isotropic"}},
     {"factor_without_fixed_scale",
      kValid,

@@ -264,10 +264,11 @@ TEST(Families, BringTheirOwnDefaults) {
   const Model gpt2 = parse(kValid, "configs/x.json").model;
   EXPECT_EQ(gpt2, (Model{"gpt2", 2, 64, 4, 256, 257, 128, 32, 4, "on", 1e-5, 10000}));
   const Model llama = parse(kValid, "configs/x.json", {"model.family=llama"}).model;
-  EXPECT_EQ(llama, (Model{"llama", 2, 64, 4, 256, 257, 128, 32, 4, "off", 1e-6, 10000}));  // 8/3 of 64 are 171
+  EXPECT_EQ(llama,
+            (Model{"llama", 2, 64, 4, 256, 257, 128, 32, 4, "off", 1e-6, 10000}));  // 8/3 of 64 are 171
   const Model other = parse(kValid, "configs/x.json",
-                            {"model.family=llama", "model.width=768", "model.heads=12", "model.kv_heads=3", "model.tied=on",
-                             "model.norm_eps=1e-5", "model.rope_theta=5e5"})
+                            {"model.family=llama", "model.width=768", "model.heads=12", "model.kv_heads=3",
+                             "model.tied=on", "model.norm_eps=1e-5", "model.rope_theta=5e5"})
                           .model;
   EXPECT_EQ(other, (Model{"llama", 2, 768, 12, 2048, 257, 128, 32, 3, "on", 1e-5, 5e5}));
 }
@@ -281,7 +282,8 @@ TEST(Overrides, AnotherOptimizerComesWithItsOwnRates) {
     return parse(text, "configs/x.json", overrides);
   };
   EXPECT_THROW(with({"optimizer.name=adamw"}, named), Error);
-  EXPECT_THROW(with({"optimizer.lr=0.02", "optimizer.name=adamw"}, R"({ "name": "muon", "b1": 0.8 })"), Error);
+  EXPECT_THROW(with({"optimizer.lr=0.02", "optimizer.name=adamw"}, R"({ "name": "muon", "b1": 0.8 })"),
+               Error);
   EXPECT_EQ(with({"optimizer.name=adamw", "optimizer.lr=0.02"}, named).optimizer.lr, 0.02);
   EXPECT_EQ(with({"optimizer.lr=0.02", "optimizer.name=adamw"}, named).optimizer.lr, 0.02);
   EXPECT_EQ(with({"optimizer.name=muon"}, named).optimizer.lr, 0.01);  // the same: nothing changes

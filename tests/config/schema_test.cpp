@@ -158,7 +158,8 @@ TEST(Schema, DefaultsOfTheOptimizers) {
   };
   const Optimizer adamw = optimizer("adamw"), muon = optimizer("muon"), kl = optimizer("kl-shampoo"),
                   pro = optimizer("pro-kl-shampoo");
-  EXPECT_EQ(std::tuple(adamw.lr, adamw.b1, adamw.b2, adamw.eps, adamw.wd), std::tuple(6e-4, 0.9, 0.95, 1e-8, 0.1));
+  EXPECT_EQ(std::tuple(adamw.lr, adamw.b1, adamw.b2, adamw.eps, adamw.wd),
+            std::tuple(6e-4, 0.9, 0.95, 1e-8, 0.1));
   EXPECT_EQ(std::tuple(muon.lr, muon.b1, muon.wd, muon.adamw_lr, muon.ns, muon.scale),
             std::tuple(0.01, 0.95, 0.1, 1e-3, "jordan", "match_rms"));
   EXPECT_EQ(std::tuple(kl.lr, kl.b1, kl.b2, kl.eps, kl.refresh, kl.init, kl.root),

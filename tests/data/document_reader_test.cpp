@@ -123,9 +123,8 @@ TEST(DocumentReader, WhatCannotBeReadIsNamed) {
       error_message(ExitCode::data, [&] { DocumentReader({.inputs = {(folder / "none.txt").string()}}); }),
       fmt::format("cannot read {}/none.txt: No such file or directory", folder.path().string()));
   std::filesystem::create_directory(folder / "folder.txt");
-  EXPECT_EQ(
-      error_message(ExitCode::data, [&] { texts_of({.inputs = {(folder / "folder.txt").string()}}); }),
-      fmt::format("{}/folder.txt is a folder", folder.path().string()));
+  EXPECT_EQ(error_message(ExitCode::data, [&] { texts_of({.inputs = {(folder / "folder.txt").string()}}); }),
+            fmt::format("{}/folder.txt is a folder", folder.path().string()));
 }
 
 // A sparse file: a hole, then one line past what 32 bits can count, read from there and named by its offset.
@@ -145,6 +144,22 @@ TEST(DocumentReader, FilesOfMoreThanFourGibibytes) {
   EXPECT_EQ(error_message(ExitCode::data, [&] { reader.text_of(records[1]); }),
             fmt::format("{}, line 9, column 1 (byte offset {}): \"text\" is number instead of a string",
                         path.string(), kOffset + 16));
+}
+
+TEST(DocumentReader, ByteOrderMarksAreNamed) {
+  const TemporaryFolder folder;
+  const auto file = [&](const char* name, std::string_view bytes) {
+    write_file_atomically(folder.path() / name, std::string(bytes));
+    return (folder.path() / name).string();
+  };
+  const std::vector<std::string> found =
+      byte_order_marks({file("plain.txt", "text"), file("empty.txt", ""), file("short.txt", "\xEF\xBB"),
+                        file("little.txt", "\xFF\xFEt"), file("big.txt", "\xFE\xFF"),
+                        file("utf8.txt", "\xEF\xBB\xBFtext"), "-", "not-there.txt"});
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_TRUE(found[0].find("little.txt looks like UTF-16") != std::string::npos) << found[0];
+  EXPECT_TRUE(found[1].find("big.txt looks like UTF-16") != std::string::npos) << found[1];
+  EXPECT_TRUE(found[2].find("utf8.txt begins with a byte order mark") != std::string::npos) << found[2];
 }
 
 // A pipe under the descriptor of standard input, written to in small parts.

@@ -215,8 +215,9 @@ TEST_F(PrepareResume, AFullDiskIsNamedAndTheRunGoesOnLater) {
   } catch (const Error& error) {
     EXPECT_EQ(error.what(),
               fmt::format("cannot write {}/preparing.json.tmp: No space left on device", o.folder.string()));
-    EXPECT_EQ(error.hint(), "free some space on that disk, or write to another one; the same command goes on where this "
-                        "one stopped");
+    EXPECT_EQ(error.hint(),
+              "free some space on that disk, or write to another one; the same command goes on where this "
+              "one stopped");
   }
   fs::remove(o.folder / "preparing.json.tmp");
   PrepareSummary summary;

@@ -268,8 +268,9 @@ TEST_F(Prepare, MalformedJsonIsNamedByLineAndOffset) {
 }
 
 TEST_F(Prepare, InputsThatGiveNothingAreRefused) {
-  for (const auto& [name, text] : {std::pair("empty.jsonl", std::string()), std::pair("empty.txt", std::string()),
-                                   std::pair("blank.jsonl", "\n\n" + json_line(" "))}) {
+  for (const auto& [name, text] :
+       {std::pair("empty.jsonl", std::string()), std::pair("empty.txt", std::string()),
+        std::pair("blank.jsonl", "\n\n" + json_line(" "))}) {
     const auto file = folder_.write(name, text);
     EXPECT_EQ(refusal(options({file})), "there is no text in " + file.string());
   }
@@ -349,14 +350,16 @@ TEST_F(Prepare, ASingleTextIsLeftWholeWhereChanceServesOrNoValidationIsWanted) {
 // Blank ends belong to neither part's text: a cut there would leave validation with nothing.
 TEST_F(Prepare, ASmallTextIsCutInsideOfWhatItSays) {
   int number = 0;
-  for (const char* text : {"a b", "ab", "\n\n one two \n\n\n\n", "one\n\ntwo", "a\r\n\r\nb\r\n", "\u4e2d\u6587"}) {
+  for (const char* text :
+       {"a b", "ab", "\n\n one two \n\n\n\n", "one\n\ntwo", "a\r\n\r\nb\r\n", "\u4e2d\u6587"}) {
     auto o = options({folder_.write(fmt::format("small{}.txt", number), text)});
     o.folder = folder_ / fmt::format("small{}", number++);
     const auto summary = prepare(o);
     EXPECT_EQ(summary.train.documents, 1) << text;
     EXPECT_EQ(summary.validation.documents, 1) << text;
     EXPECT_EQ(documents_of(o.folder, "train")[0] + documents_of(o.folder, "validation")[0], text);
-    EXPECT_NE(static_cast<unsigned char>(documents_of(o.folder, "validation")[0][0]) & 0xC0, 0x80) << "inside of a character";
+    EXPECT_NE(static_cast<unsigned char>(documents_of(o.folder, "validation")[0][0]) & 0xC0, 0x80)
+        << "inside of a character";
   }
   for (const char* text : {"\nx\n", "\u4e2d\n"}) {
     auto o = options({folder_.write("one.txt", text)});
@@ -368,12 +371,14 @@ TEST_F(Prepare, ASmallTextIsCutInsideOfWhatItSays) {
 
 TEST_F(Prepare, EmptyFilesDoNotMakeASingleTextTwo) {
   const auto text = folder_.write("text.txt", "one\n\ntwo\n\nthree"), empty = folder_.write("empty.txt", "");
-  for (const auto& inputs : {std::vector{text, empty}, std::vector{empty, text, folder_.write("none.jsonl", "")}}) {
+  for (const auto& inputs :
+       {std::vector{text, empty}, std::vector{empty, text, folder_.write("none.jsonl", "")}}) {
     auto o = options(inputs);
     o.overwrite = true;
     const auto summary = prepare(o);
     EXPECT_GT(summary.cut.at, 0);
-    EXPECT_EQ(documents_of(o.folder, "train")[0] + documents_of(o.folder, "validation")[0], "one\n\ntwo\n\nthree");
+    EXPECT_EQ(documents_of(o.folder, "train")[0] + documents_of(o.folder, "validation")[0],
+              "one\n\ntwo\n\nthree");
   }
 }
 

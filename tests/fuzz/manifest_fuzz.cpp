@@ -17,8 +17,8 @@ void read(const std::string& text) {
   fuzz::expect_error_or_success([&] {
     const train::Manifest manifest = train::parse_manifest(text, "manifest.json");
     const train::CheckpointState& state = manifest.state;
-    if (state.step < 0 || state.optimizer_t < 0 || state.samples < 0 || state.run_steps < 0 || manifest.model.bytes < 0 ||
-        manifest.optimizer.bytes < 0 || !(state.ceiling_gflops >= 0)) {
+    if (state.step < 0 || state.optimizer_t < 0 || state.samples < 0 || state.run_steps < 0 ||
+        manifest.model.bytes < 0 || manifest.optimizer.bytes < 0 || !(state.ceiling_gflops >= 0)) {
       std::abort();
     }
     try {

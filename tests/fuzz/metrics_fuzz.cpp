@@ -28,7 +28,8 @@ void look_at_records(const MetricsLog& log) {
   int64_t step = 0, tokens = 0;
   double seconds = 0;
   for (const LoggedStep& s : log.steps) {
-    expect(s.step > step && s.step <= most && s.tokens >= tokens && s.seconds >= seconds && std::isfinite(s.seconds));
+    expect(s.step > step && s.step <= most && s.tokens >= tokens && s.seconds >= seconds &&
+           std::isfinite(s.seconds));
     expect(is_time(s.ms) && is_time(s.optimizer_ms));
     step = s.step;
     tokens = s.tokens;
@@ -37,7 +38,8 @@ void look_at_records(const MetricsLog& log) {
   step = tokens = 0;
   seconds = 0;
   for (const LoggedValidation& v : log.validations) {
-    expect(v.step > step && v.step <= most && v.tokens >= tokens && v.seconds >= seconds && std::isfinite(v.seconds));
+    expect(v.step > step && v.step <= most && v.tokens >= tokens && v.seconds >= seconds &&
+           std::isfinite(v.seconds));
     step = v.step;
     tokens = v.tokens;
     seconds = v.seconds;

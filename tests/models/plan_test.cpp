@@ -209,7 +209,8 @@ TEST(TransformerPlan, DryRunsOfAnyNumberOfChunksRecordTheSameWork) {
     const DryRun many = dry(loss_rows);
     const int64_t chunks = (rows + loss_rows - 1) / loss_rows;
     EXPECT_DOUBLE_EQ(many.flops, one.flops) << loss_rows;
-    EXPECT_DOUBLE_EQ(many.kernel_flops.at("linear_backward_weight"), one.kernel_flops.at("linear_backward_weight"));
+    EXPECT_DOUBLE_EQ(many.kernel_flops.at("linear_backward_weight"),
+                     one.kernel_flops.at("linear_backward_weight"));
     EXPECT_EQ(many.kernel_calls.at("linear_forward"), body + chunks);
     EXPECT_EQ(many.kernel_calls.at("softmax_cross_entropy"), chunks);
   }

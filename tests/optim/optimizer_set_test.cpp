@@ -6,9 +6,9 @@
 #include <map>
 #include <numeric>
 
+#include "optim/pro_kl_shampoo.h"
 #include "src/core/error.h"
 #include "tests/optim/reference_adamw.h"
-#include "optim/pro_kl_shampoo.h"
 #include "tests/optim/support.h"
 
 namespace kiln::tests {
@@ -157,7 +157,8 @@ TEST(OptimizerSet, DescribesTheRouting) {
 // Hidden matrices go to the matrix optimizer, query, key and value each on its own; a matrix of one row does not.
 TEST(OptimizerSet, DescribesTheRoutingOfAMatrixOptimizer) {
   const ParameterTable table = small_table();
-  const OptimizerSet optimizers(route(table, std::make_unique<ProKlShampoo>(ProKlShampooOptions{.rank = 4}), kOptions));
+  const OptimizerSet optimizers(
+      route(table, std::make_unique<ProKlShampoo>(ProKlShampooOptions{.rank = 4}), kOptions));
   EXPECT_EQ(optimizers.describe(),
             "  parameter                 shape  count  optimizer            lr       wd  rank\n"
             "  h.*.qkv.weight.q          6 x 6      2  pro-kl-shampoo    0.005      0.1     4\n"

@@ -126,7 +126,8 @@ std::string name_of(const testing::TestParamInfo<ShapeOf>& info) {
   return fmt::format("{}x{}", info.param.rows, info.param.cols);
 }
 INSTANTIATE_TEST_SUITE_P(Agreement, OfShape, testing::ValuesIn(kShapes), name_of);
-INSTANTIATE_TEST_SUITE_P(Nightly, OfShape, testing::Values(ShapeOf{48, 192}, ShapeOf{192, 48}, ShapeOf{128, 512}), name_of);
+INSTANTIATE_TEST_SUITE_P(Nightly, OfShape,
+                         testing::Values(ShapeOf{48, 192}, ShapeOf{192, 48}, ShapeOf{128, 512}), name_of);
 TEST(Agreement, ProLarge) {
   expect_pro({.rank = 32}, {128, 512});
 }

@@ -16,7 +16,8 @@ struct Described {
 };
 
 Described planned(const std::vector<std::string>& overrides = {}) {
-  Described d{.config = config::load(paths::source() + "/configs/gpt2-mini/adamw.json", overrides), .run = {}};
+  Described d{.config = config::load(paths::source() + "/configs/gpt2-mini/adamw.json", overrides),
+              .run = {}};
   d.run = plan_run(d.config, cpu_device(2));
   return d;
 }

@@ -109,7 +109,8 @@ TEST(PlannedRun, OptimizerStateFollowsTheElementFormulas) {
                {"gpt2-124m/pro-kl-shampoo-r128.json", {"optimizer.orientation=input"}, 1.763, 5.572}};
   for (const auto& c : cases) {
     EXPECT_NEAR(gib(c.preset, c.overrides), c.small, 0.0006) << c.preset;
-    std::vector<std::string> medium = {"model.layers=24", "model.width=1024", "model.heads=16", "model.ffn=4096"};
+    std::vector<std::string> medium = {"model.layers=24", "model.width=1024", "model.heads=16",
+                                       "model.ffn=4096"};
     medium.insert(medium.end(), c.overrides.begin(), c.overrides.end());
     EXPECT_NEAR(gib(c.preset, medium), c.medium, 0.0006) << c.preset << " 350m";
   }
@@ -123,8 +124,10 @@ TEST(PlannedRun, OptimizerStateFollowsTheElementFormulas) {
                 {"pro-kl-shampoo-r128", {}, 1.110, 3.804},
                 {"pro-kl-shampoo-r128", {"optimizer.orientation=input"}, 1.740, 6.661}};
   for (const auto& c : llamas) {
-    EXPECT_NEAR(gib(fmt::format("llama-134m/{}.json", c.optimizer).c_str(), c.overrides), c.small, 0.0006) << c.optimizer;
-    EXPECT_NEAR(gib(fmt::format("llama-450m/{}.json", c.optimizer).c_str(), c.overrides), c.large, 0.0006) << c.optimizer;
+    EXPECT_NEAR(gib(fmt::format("llama-134m/{}.json", c.optimizer).c_str(), c.overrides), c.small, 0.0006)
+        << c.optimizer;
+    EXPECT_NEAR(gib(fmt::format("llama-450m/{}.json", c.optimizer).c_str(), c.overrides), c.large, 0.0006)
+        << c.optimizer;
   }
 }
 
@@ -136,7 +139,8 @@ TEST(PlannedRun, RecomputationSavesMostActivations) {
   for (const char* preset : {"llama-450m/adamw.json", "gpt2-350m/adamw.json"}) {
     const PlannedRun keeps = plan_preset(preset, large), recomputes = plan_preset(preset, recompute);
     const auto activations = [](const PlannedRun& run) {
-      return static_cast<double>(run.plan.layout().category_bytes[static_cast<size_t>(Category::activations)]);
+      return static_cast<double>(
+          run.plan.layout().category_bytes[static_cast<size_t>(Category::activations)]);
     };
     EXPECT_LE(activations(recomputes), 0.4 * activations(keeps)) << preset;
     EXPECT_EQ(recomputes.training_flops, keeps.training_flops) << preset;
@@ -149,7 +153,8 @@ TEST(PlannedRun, RecomputationSavesMostActivations) {
   const double kept = (L + 2) * C + 1;
   const double block = 2 * (C + 1) + 3 * C + C + 18 + C + 3 * F;
   const double backward = 4 * C, head = 1024 * 32000.0 / tokens, angles = 1024 * 64 / tokens;
-  const double bytes = static_cast<double>(run.plan.layout().category_bytes[static_cast<size_t>(Category::activations)]);
+  const double bytes =
+      static_cast<double>(run.plan.layout().category_bytes[static_cast<size_t>(Category::activations)]);
   EXPECT_LE(bytes, 4 * tokens * (kept + block + backward + head + angles));
   EXPECT_GE(bytes, 4 * tokens * (L * C + block));
 }
@@ -186,21 +191,23 @@ TEST(Advice, NamesKeysThatHelpThePurpose) {
                               "validation.tokens=32768"});
   ASSERT_EQ(config.train.sequence, 128);
   for (const auto& [purpose, keys] :
-       {std::pair{Purpose::training,
-                  std::set<std::string>{"train.micro_batch", "train.sequence", "train.loss_rows", "train.recompute"}},
+       {std::pair{Purpose::training, std::set<std::string>{"train.micro_batch", "train.sequence",
+                                                           "train.loss_rows", "train.recompute"}},
         {Purpose::evaluation, {"train.micro_batch", "train.sequence", "train.loss_rows"}},
         {Purpose::generation, {"train.sequence"}}}) {
     const PlannedRun run = plan_run(config, device, purpose);
     const std::string advice = how_to_lower(config, run, device);
     std::set<std::string> found;
-    for (const char* key : {"train.micro_batch", "train.sequence", "train.loss_rows", "validation.tokens", "train.recompute"}) {
+    for (const char* key :
+         {"train.micro_batch", "train.sequence", "train.loss_rows", "validation.tokens", "train.recompute"}) {
       if (advice.find(fmt::format("{} = ", key)) != std::string::npos) found.insert(key);
     }
     EXPECT_EQ(found, keys) << advice;
     config::Config shorter = config;
     shorter.train.sequence /= 2;
     const size_t total = plan_run(shorter, device, purpose).plan.layout().total_bytes;
-    EXPECT_NE(advice.find(fmt::format("train.sequence = 64 instead of 128: {}", bytes_text(total))), std::string::npos)
+    EXPECT_NE(advice.find(fmt::format("train.sequence = 64 instead of 128: {}", bytes_text(total))),
+              std::string::npos)
         << advice;
     EXPECT_EQ(advice.find("optimizer") != std::string::npos, purpose == Purpose::training) << advice;
     EXPECT_EQ(advice.find("model.layers") != std::string::npos, purpose == Purpose::training)
@@ -209,15 +216,17 @@ TEST(Advice, NamesKeysThatHelpThePurpose) {
   // One block is all that there is to compute again: nothing is saved.
   config::Config single = config;
   single.model.layers = 1;
-  EXPECT_EQ(how_to_lower(single, plan_run(single, device), device).find("train.recompute"), std::string::npos);
+  EXPECT_EQ(how_to_lower(single, plan_run(single, device), device).find("train.recompute"),
+            std::string::npos);
   // Fewer tokens than the micro-batch: then these decide the size of a pass.
   config.validation.tokens = 32 * 128;
   const std::string advice = how_to_lower(config, plan_run(config, device, Purpose::evaluation), device);
   EXPECT_NE(advice.find("validation.tokens = 2048 instead of 4096"), std::string::npos) << advice;
   config.validation.tokens = 128;
   config.train.sequence = 127;  // odd: nothing to halve, nothing that helps
-  EXPECT_NE(how_to_lower(config, plan_run(config, device, Purpose::generation), device).find("larger machine"),
-            std::string::npos);
+  EXPECT_NE(
+      how_to_lower(config, plan_run(config, device, Purpose::generation), device).find("larger machine"),
+      std::string::npos);
 }
 
 TEST(PlannedRun, CountsParametersWithoutADevice) {

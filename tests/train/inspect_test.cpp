@@ -129,12 +129,12 @@ TEST_F(Inspect, CountsParametersOfRunsThatThisMachineCannotTrain) {
 TEST_F(Inspect, TheConfigOfACheckpointExtendsNothing) {
   const std::string whole = config::to_json(config_);
   folder_.write("base.json", whole);
-  const fs::path path =
-      save_checkpoint(folder_.path(),
-                      {.step = 3,
-                       .data = "5 tokens",
-                       .config_json = fmt::format("{{\"extends\": \"{}\"}}", (folder_ / "base.json").string())},
-                      machine_.table, machine_.optimizers);
+  const fs::path path = save_checkpoint(
+      folder_.path(),
+      {.step = 3,
+       .data = "5 tokens",
+       .config_json = fmt::format("{{\"extends\": \"{}\"}}", (folder_ / "base.json").string())},
+      machine_.table, machine_.optimizers);
   EXPECT_FALSE(inspect_checkpoint(path, {}).config);
   try {
     find_model({.path = path, .overrides = {}});

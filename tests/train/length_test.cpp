@@ -32,8 +32,7 @@ TEST(Length, OnlyWhatIsTheSameCanGoOn) {
 TEST(Length, OtherSettingsAreNamed) {
   config::Config other = run_of("constant", 50);
   other.train.seed = 2;
-  EXPECT_EQ(difference_at_start(run_of("constant", 10), other, 10),
-            "other keys differ: train.seed: 42 -> 2");
+  EXPECT_EQ(difference_at_start(run_of("constant", 10), other, 10), "other keys differ: train.seed: 42 -> 2");
   EXPECT_NE(difference_at_start(run_of("constant", 10), run_of("constant", 9), 10), "");
   EXPECT_NE(difference_at_start(run_of("constant", 0), run_of("constant", 9), 1), "")
       << "its epochs are not known";

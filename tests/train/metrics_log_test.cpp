@@ -62,7 +62,8 @@ TEST_F(ReadMetricsLog, LinesThatCannotBeReadAreCounted) {
 
 TEST_F(ReadMetricsLog, GapsAndRepetitions) {
   EXPECT_EQ(read(step(1, 5, 1) + step(4, 4, 1)).missing_steps, 2);
-  EXPECT_EQ(read(step(3, 5, 1) + step(4, 4, 1)).missing_steps, 2) << "a run logs every step from the first on";
+  EXPECT_EQ(read(step(3, 5, 1) + step(4, 4, 1)).missing_steps, 2)
+      << "a run logs every step from the first on";
   const MetricsLog log = read(step(1, 5, 100) + step(2, 4, 100) + "{\"step\":2,\"validation_loss\":9}\n" +
                               step(3, 3, 100) + step(2, 2, 50) + "{\"step\":2,\"validation_loss\":8}\n");
   ASSERT_EQ(log.steps.size(), 2u);
@@ -101,12 +102,14 @@ TEST_F(ReadMetricsLog, GapsAreRangesOfWhatTheRunHasTaken) {
 // Whatever optimizer, over the very steps that count: those of before a rewind do not, nor does one without a time.
 TEST_F(ReadMetricsLog, TheShareOfTheOptimizers) {
   const auto timed = [](int n, double ms, double optimizer_ms) {
-    return fmt::format("{{\"loss\":5,\"ms\":{},\"optimizer_ms\":{},\"step\":{},\"tokens\":{}}}\n", ms, optimizer_ms, n,
-                       n * 100);
+    return fmt::format("{{\"loss\":5,\"ms\":{},\"optimizer_ms\":{},\"step\":{},\"tokens\":{}}}\n", ms,
+                       optimizer_ms, n, n * 100);
   };
-  EXPECT_DOUBLE_EQ(optimizer_share(read(timed(1, 100, 20) + timed(2, 300, 40) + step(3, 5, 1000))), 60.0 / 400);
-  EXPECT_DOUBLE_EQ(optimizer_share(read(timed(1, 100, 20) + timed(2, 300, 299) + timed(3, 300, 299) + timed(2, 100, 10))),
-                   30.0 / 200);
+  EXPECT_DOUBLE_EQ(optimizer_share(read(timed(1, 100, 20) + timed(2, 300, 40) + step(3, 5, 1000))),
+                   60.0 / 400);
+  EXPECT_DOUBLE_EQ(
+      optimizer_share(read(timed(1, 100, 20) + timed(2, 300, 299) + timed(3, 300, 299) + timed(2, 100, 10))),
+      30.0 / 200);
   const std::string report = "{\"metric\":\"kl-shampoo.8x8.update_ms\",\"step\":1,\"value\":90}\n";
   EXPECT_DOUBLE_EQ(optimizer_share(read(report + timed(1, 100, 20))), 0.2) << "a report is no part of it";
   EXPECT_TRUE(std::isnan(optimizer_share(read(step(1, 5, 100)))));
@@ -136,10 +139,12 @@ TEST_F(ReadMetricsLog, NumbersThatNoRunCanHaveAreBrokenLines) {
   };
   for (const std::string& wrong :
        {line("0", "5"), line("-1", "5"), line("-9223372036854775808", "5"), line("100000001", "5"),
-        line("9223372036854775807", "5"), line("18446744073709551615", "5"), line("2.0", "5"), line("\"2\"", "5"),
-        line("2", "-1"), line("2", "1e30"), line("2", "9223372036854775808"), line("2", "null"), line("2", "50"),
-        std::string("{\"loss\":1,\"step\":2}\n"), std::string("{\"step\":0,\"validation_loss\":1}\n"),
-        std::string("{\"step\":-3,\"validation_loss\":1}\n"), std::string("{\"sample\":\"\",\"step\":1e9}\n")}) {
+        line("9223372036854775807", "5"), line("18446744073709551615", "5"), line("2.0", "5"),
+        line("\"2\"", "5"), line("2", "-1"), line("2", "1e30"), line("2", "9223372036854775808"),
+        line("2", "null"), line("2", "50"), std::string("{\"loss\":1,\"step\":2}\n"),
+        std::string("{\"step\":0,\"validation_loss\":1}\n"),
+        std::string("{\"step\":-3,\"validation_loss\":1}\n"),
+        std::string("{\"sample\":\"\",\"step\":1e9}\n")}) {
     const MetricsLog log = read(step(1, 5, 100) + wrong + step(2, 4, 100));
     EXPECT_EQ(log.broken_lines, 1) << wrong;
     EXPECT_EQ(log.first_broken_line, 2) << wrong;
@@ -156,7 +161,8 @@ TEST_F(ReadMetricsLog, NumbersThatNoRunCanHaveAreBrokenLines) {
   const MetricsLog order = read(step(5, 5, 100) + "{\"step\":4,\"validation_loss\":1}\n");
   EXPECT_EQ(order.broken_lines, 1) << "a validation follows its step";
   for (const char* ms : {"-5", "1e300", "null", "\"1\""}) {
-    const MetricsLog log = read(step(1, 5, 100) + fmt::format("{{\"loss\":1,\"ms\":{},\"step\":2,\"tokens\":200}}\n", ms));
+    const MetricsLog log =
+        read(step(1, 5, 100) + fmt::format("{{\"loss\":1,\"ms\":{},\"step\":2,\"tokens\":200}}\n", ms));
     EXPECT_TRUE(std::isnan(log.steps[1].ms)) << ms;
     EXPECT_DOUBLE_EQ(log.steps[1].seconds, 0.1) << ms;
   }

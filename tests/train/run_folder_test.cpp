@@ -23,7 +23,8 @@ class RunFolderTest : public ::testing::Test {
   RunFolderTest() {
     folder_ = fs::temp_directory_path() / ("kiln-run-folder-" + std::to_string(::getpid()));
     fs::remove_all(folder_);
-    config_ = config::load(paths::source() + "/configs/gpt2-mini/adamw.json", {"output.dir=" + folder_.string()});
+    config_ =
+        config::load(paths::source() + "/configs/gpt2-mini/adamw.json", {"output.dir=" + folder_.string()});
   }
   ~RunFolderTest() override { fs::remove_all(folder_); }
 
@@ -131,7 +132,8 @@ TEST_F(RunFolderTest, SaysHowLongTheRunIsOnce) {
   EXPECT_EQ(count("run_steps"), 1);
   EXPECT_EQ(count("70"), 1);
   EXPECT_EQ(count("\"loss\""), 1);
-  std::ofstream(folder_ / "metrics.jsonl") << "{\"loss\":1,\"step\":1,\"tokens\":10}\n";  // of a version that did not
+  std::ofstream(folder_ / "metrics.jsonl")
+      << "{\"loss\":1,\"step\":1,\"tokens\":10}\n";  // of a version that did not
   go_on(RunFolder::Mode::resume, 1, 70);
   EXPECT_EQ(read_metrics_log(folder_ / "metrics.jsonl").run_steps, 12);
 }

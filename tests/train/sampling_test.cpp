@@ -57,7 +57,9 @@ std::vector<double> exact(const std::vector<float>& logits, const SamplingOption
 // An upper bound, whatever n and p, on the probability that `count` of n draws of probability p, or an even rarer number,
 // come out: exp(-n KL(count / n || p)) (Chernoff; Hoeffding 1963, theorem 1, equation 2.1).
 double log_chance(int count, int n, double p) {
-  const auto part = [](double a, double b) { return a > 0 ? a * std::log(a / b) : 0.0; };  // log(a / 0) is infinite
+  const auto part = [](double a, double b) {
+    return a > 0 ? a * std::log(a / b) : 0.0;
+  };  // log(a / 0) is infinite
   const double q = static_cast<double>(count) / n;
   return -n * (part(q, p) + part(1 - q, 1 - p));
 }
@@ -104,8 +106,8 @@ TEST(DrawToken, CountsAgreeWithExactProbabilities) {
         for (size_t id = 0; id < logits.size(); id++) {
           const double expected = std::min(1.0, p[id]);  // sums of weights may round one up
           EXPECT_GT(log_chance(counts[id], kDraws, expected), std::log(1e-10))
-              << counts[id] << " times, " << kDraws * expected << " expected: token " << id << ", temperature " << temperature << ", top_k " << top_k << ", top_p "
-              << top_p;
+              << counts[id] << " times, " << kDraws * expected << " expected: token " << id
+              << ", temperature " << temperature << ", top_k " << top_k << ", top_p " << top_p;
         }
       }
     }
@@ -141,7 +143,8 @@ TEST(DrawToken, InfiniteLogits) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float some[5] = {1, kInfinity, 2, kInfinity, nan}, none[3] = {-kInfinity, nan, -kInfinity};
   int32_t scratch[5];
-  for (const SamplingOptions& options : {SamplingOptions{}, {.temperature = 100}, {.top_k = 3}, {.top_p = 0.9}}) {
+  for (const SamplingOptions& options :
+       {SamplingOptions{}, {.temperature = 100}, {.top_k = 3}, {.top_p = 0.9}}) {
     int counts[5] = {}, others[3] = {};
     for (int i = 0; i < 100; i++) {
       counts[draw_token(some, 5, options, i / 100.0, scratch)]++;

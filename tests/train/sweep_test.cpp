@@ -68,8 +68,9 @@ TEST(SweepResultOf, LossesThatAreNotFiniteHaveDivergedToo) {
   const auto result = [&](const char* loss, const char* norm, int skipped) {
     std::string log = "{\"gradient_norm\":1,\"loss\":3,\"ms\":1,\"step\":1,\"tokens\":1}\n";
     for (int i = 2; i < 2 + skipped; i++) {
-      log += fmt::format("{{\"gradient_norm\":{},\"loss\":{},\"ms\":1,\"skipped\":true,\"step\":{},\"tokens\":{}}}\n", norm,
-                         loss, i, i);
+      log += fmt::format(
+          "{{\"gradient_norm\":{},\"loss\":{},\"ms\":1,\"skipped\":true,\"step\":{},\"tokens\":{}}}\n", norm,
+          loss, i, i);
     }
     folder.write("metrics.jsonl", log);
     return result_of(job);
@@ -163,7 +164,8 @@ TEST(SweepSpec, MistakesAreNamed) {
 
 TEST(SweepSpec, GridsThatTrainOneRunTwiceAreRefused) {
   const auto with = [](const std::string& grid, const std::string& stages) {
-    return refusal(R"({"output": "x", "arms": [{"name": "a", "config": "a.json", "grid": )" + grid + "}], " + stages + "}");
+    return refusal(R"({"output": "x", "arms": [{"name": "a", "config": "a.json", "grid": )" + grid + "}], " +
+                   stages + "}");
   };
   const std::string rungs = R"("rungs": [{"keep": 1}])";
   const auto refuses = [&](const std::string& words, const std::string& grid, const std::string& stages) {
@@ -173,16 +175,18 @@ TEST(SweepSpec, GridsThatTrainOneRunTwiceAreRefused) {
   EXPECT_EQ(with(R"({"train.clip": [1, 2]})", rungs), "accepted");
   refuses("\"output.dir\" cannot be set here", R"({"output.dir": ["a"]})", rungs);
   refuses("\"train.seed\" cannot be set here", R"({"train.seed": [1, 2]})", rungs);
-  refuses("\"train.steps\" is also set by rungs[1]", R"({"train.steps": [1, 2]})", R"("rungs": [{}, {"steps": 9}])");
+  refuses("\"train.steps\" is also set by rungs[1]", R"({"train.steps": [1, 2]})",
+          R"("rungs": [{}, {"steps": 9}])");
   refuses("\"train.clip\" is also set by final", R"({"train.clip": [1, 2]})",
           R"("rungs": [{}], "final": {"set": {"train.clip": 3}, "seeds": [1]})");
   refuses("two candidates have the label \"lr=0.1\"", R"({"optimizer.lr": [0.1, 0.10]})", rungs);
   refuses("two candidates have the label \"train=x_y\"", R"({"data.train": ["x/y", "x_y"]})", rungs);
   EXPECT_EQ(with(R"({"data.train": [")" + std::string(194, 'x') + R"("]})", rungs), "accepted");
   refuses("the label \"train=xxx", R"({"data.train": [")" + std::string(195, 'x') + R"("]})", rungs);
-  EXPECT_NE(refusal(R"({"output": "x", "arms": [{"name": "a", "config": "a.json", "gird": {}}], "rungs": [{}]})")
-                .find("arms[0]: there is no key \"gird\" | did you mean \"grid\"?"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal(R"({"output": "x", "arms": [{"name": "a", "config": "a.json", "gird": {}}], "rungs": [{}]})")
+          .find("arms[0]: there is no key \"gird\" | did you mean \"grid\"?"),
+      std::string::npos);
 }
 
 SweepCandidate candidate_of(double loss) {

@@ -12,7 +12,9 @@ using models::values;
 
 class TorchTraining : public ::testing::TestWithParam<ArenaMode> {};
 INSTANTIATE_TEST_SUITE_P(Arena, TorchTraining, ::testing::Values(ArenaMode::slab, ArenaMode::discrete),
-                         [](const auto& mode) { return mode.param == ArenaMode::slab ? "slab" : "discrete"; });
+                         [](const auto& mode) {
+                           return mode.param == ArenaMode::slab ? "slab" : "discrete";
+                         });
 
 // Twenty AdamW steps as a run takes them - plan, routing, optimizers, train_step. Only the batches come
 // another way: those of the fixture are no windows of one row of tokens, and leave out some targets.

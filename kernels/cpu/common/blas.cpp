@@ -34,7 +34,8 @@ void multiply_tile(const BlasProduct& p, int64_t m, int64_t n) {
 
 void prepare_blas(ThreadPool& pool) {
   openblas_set_num_threads(1);
-  static std::atomic<int> mapped = 0;  // buffers are the process's, so once is enough for each number of threads
+  static std::atomic<int> mapped =
+      0;  // buffers are the process's, so once is enough for each number of threads
   if (mapped >= pool.size()) return;
   // Large enough for the path that needs a buffer, and repeated until every thread has been at it three
   // times: all of them then hold a buffer at once, also where threads outnumber cores.

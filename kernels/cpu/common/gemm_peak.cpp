@@ -43,9 +43,13 @@ double measure_gemm_peak(Context& context, double seconds) {
   fill(arena.at<float>(in), rows * K);
   fill(arena.at<float>(weights), N * K);
   const uint64_t version = 1;
-  PackedWeight weight{
-      .weight = arena.at<float>(weights), .version = &version, .storage = arena.at<void>(packed), .N = N, .K = K};
-  const LinearForward p{arena.at<float>(out), arena.at<float>(in), &weight, nullptr, rows, N, K, N, DType::f32};
+  PackedWeight weight{.weight = arena.at<float>(weights),
+                      .version = &version,
+                      .storage = arena.at<void>(packed),
+                      .N = N,
+                      .K = K};
+  const LinearForward p{
+      arena.at<float>(out), arena.at<float>(in), &weight, nullptr, rows, N, K, N, DType::f32};
   // On the context itself, so that what libraries allocate at their first call is there before a run begins.
   const Workspace kept = std::exchange(context.workspace, Workspace(arena.at<void>(scratch), scratch_bytes));
   linear_forward(context, p);

@@ -192,6 +192,21 @@ const std::vector<Fault>& faults_of_descriptors() {
          return cublasLtMatmulAlgoGetHeuristic(m.handle, m.description, m.a, m.b, m.c, m.d, m.preference, 0,
                                                &m.chosen, &count);
        }},
+      {"reduction schemes that do not exist", kFinding, "REDUCTION_SCHEME_MASK is 0x8",
+       [](LtCase& s) {
+         s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{8});
+         return s.matmul.choose();
+       }},
+      {"a choice of implementations", kFinding, "a choice of implementations is not implemented",
+       [](LtCase& s) {
+         s.matmul.prefer(CUBLASLT_MATMUL_PREF_IMPL_MASK, uint64_t{1});
+         return s.matmul.choose();
+       }},
+      {"an alignment that is no power of two", kFinding, "MIN_ALIGNMENT_B_BYTES is 24",
+       [](LtCase& s) {
+         s.matmul.prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, uint32_t{24});
+         return s.matmul.choose();
+       }},
       {"a search mode", kFinding, "any but the default of CUBLASLT_MATMUL_PREF_SEARCH_MODE",
        [](LtCase& s) {
          const uint32_t mode = CUBLASLT_SEARCH_LIMITED_BY_ALGO_ID;
