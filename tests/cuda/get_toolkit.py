@@ -149,6 +149,7 @@ class Build(unittest.TestCase):
         (self.folder / "CMakeLists.txt").write_text(
             "cmake_minimum_required(VERSION 3.25)\nproject(found LANGUAGES CXX)\n"
             f"set(KILN_CUDA AUTO)\ninclude({SOURCE}/cmake/cuda.cmake)\nmessage(STATUS \"CUDA: ${{KILN_HAS_CUDA}}\")\n")
+        (self.folder / "kernels").symlink_to(SOURCE / "kernels")
         ignored = [folder for folder in os.environ["PATH"].split(":") if os.path.exists(f"{folder}/nvcc")]
         ignored += [str(nvcc.parent) for nvcc in pathlib.Path("/usr/local").glob("cuda*/bin/nvcc")] + ["/usr/local/bin"]
         self.ignored = ";".join(ignored)
@@ -171,12 +172,12 @@ class Build(unittest.TestCase):
     def test_without_one_says_so_in_a_line(self):
         code, said = self.configure()
         self.assertEqual(code, 0, said)
-        self.assertIn("-- CUDA: no nvcc found; kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit "
+        self.assertIn("-- CUDA: no nvcc found (12 or later); kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit "
                       "brings nvcc) -- CUDA: OFF",
                       said)
         code, said = self.configure(KILN_REQUIRE_CUDA="1")
         self.assertNotEqual(code, 0)
-        self.assertIn("KILN_REQUIRE_CUDA=1, but kiln would be built without CUDA: scripts/get-cuda-toolkit brings nvcc", said)
+        self.assertIn("KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12 or later: scripts/get-cuda-toolkit brings one", said)
 
     def test_in_the_source_tree_or_where_it_is_said_to_be(self):
         self.make_toolkit(self.folder / ".cuda")
