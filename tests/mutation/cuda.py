@@ -7,7 +7,7 @@ operator and line, so they stay as they are when other lines change. Of a mutant
 executes in the place of what is linked (KILN_EMULATOR_PTX); then the tests of that file's kernels run. What nvcc refuses, and
 what it translates to the same PTX as before, is no mutant: it is counted apart, and another takes its place.
 
-At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, line and why
+At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line and why
 (a run of fewer than 60 allows one that is not: whoever draws others may meet a survivor that nobody has seen)."""
 
 import argparse
@@ -256,7 +256,7 @@ class Laboratory:
 
 
 def argued():
-    """{(file, operator, line)} of the tables in DOC."""
+    """{(file, operator, line as mutated)} of the table in DOC."""
     path = ROOT / DOC
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+?) \| `(.+?)` \|", path.read_text(), re.M) if path.exists() else []
     return {(file, operator, line.replace("\\|", "|")) for file, operator, line in rows}
@@ -298,7 +298,7 @@ def main():
                 shown = f"killed ({how})" if how else verdict.upper() if verdict == "survived" else verdict
                 print(f"{shown:40} {mutant}", flush=True)
     known = argued()
-    open_ones = [m for m in survivors if (m.file, m.operator, m.line) not in known]
+    open_ones = [m for m in survivors if (m.file, m.operator, m.mutated) not in known]
     share = tally["killed"] / max(1, done)
     print(f"{done} mutants in {time.monotonic() - start:.0f} s: {tally['killed']} killed ({100 * share:.1f} %), {tally['survived']} survived; "
           f"besides, {tally['the same']} translate to the same PTX and nvcc refuses {tally['refused']}")
