@@ -18,7 +18,7 @@ elseif(NOT KILN_CUDA STREQUAL "AUTO")
   message(FATAL_ERROR "KILN_CUDA=${KILN_CUDA}, but there is no CUDA toolkit (12 or later) with nvcc and libcudart_static.a: "
                       "install it, or put its bin folder on PATH")
 else()
-  message(STATUS "CUDA: no nvcc found; kiln is built for the CPU, and the CUDA tests are skipped")
+  message(STATUS "CUDA: no nvcc found; kiln is built for the CPU")
 endif()
 if("$ENV{KILN_REQUIRE_CUDA}" STREQUAL "1" AND NOT KILN_HAS_CUDA AND NOT KILN_FUZZ)
   message(FATAL_ERROR "KILN_REQUIRE_CUDA=1, but kiln would be built without CUDA: install the toolkit (12 or later), or put "

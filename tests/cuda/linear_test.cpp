@@ -149,6 +149,29 @@ TEST(CudaLinear, BackwardWeightAddsUpInFp32) {
   });
 }
 
+// The second layer of a shape takes the algorithm of the first, and nothing else of it.
+TEST(CudaLinear, LayersOfOneShapeKeepTheirWeightsAndBiases) {
+  Gpu gpu;
+  const Shape s{9, 16, 8};
+  for (DType dtype : kBothTypes) {
+    const Layer first(s, dtype);
+    Layer second = first;
+    for (float& x : second.weight) x = -2 * x;
+    for (float& x : second.bias) x = 4 * x;
+    second.exact.weight = to_double(second.weight);
+    second.exact.bias = to_double(second.bias);
+    const Tensor in(gpu, dtype, first.in);
+    for (const Layer* layer : {&first, &second}) {
+      const Tensor weight(gpu, dtype, layer->weight), bias(gpu, dtype, layer->bias),
+          out(gpu, dtype, s.rows * s.N);
+      PackedWeight packed = weight_of(weight, s, dtype);
+      gpu.run(kernels::linear_forward,
+              LinearForward{out.data(), in.data(), &packed, bias.data(), s.rows, s.N, s.K, s.N, dtype});
+      expect_within("out", out.read(gpu), reference::forward(layer->exact, true), dtype, s.K + 1);
+    }
+  }
+}
+
 // Tensors that begin anywhere: the library must be told, since it takes them to lie on 256 bytes.
 TEST(CudaLinear, TakesTensorsThatAreNotAligned) {
   Gpu gpu;
