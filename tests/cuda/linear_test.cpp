@@ -161,7 +161,7 @@ TEST(CudaLinear, LayersOfOneShapeKeepTheirWeightsAndBiases) {
     second.exact.weight = to_double(second.weight);
     second.exact.bias = to_double(second.bias);
     const Tensor in(gpu, dtype, first.in);
-    for (const Layer* layer : {&first, &second}) {
+    for (const Layer* layer : {&first, static_cast<const Layer*>(&second)}) {
       const Tensor weight(gpu, dtype, layer->weight), bias(gpu, dtype, layer->bias),
           out(gpu, dtype, s.rows * s.N);
       PackedWeight packed = weight_of(weight, s, dtype);
