@@ -155,13 +155,14 @@ TEST(CudaLinear, LayersOfOneShapeKeepTheirWeightsAndBiases) {
   const Shape s{9, 16, 8};
   for (DType dtype : kBothTypes) {
     const Layer first(s, dtype);
-    Layer second = first;
-    for (float& x : second.weight) x = -2 * x;
-    for (float& x : second.bias) x = 4 * x;
-    second.exact.weight = to_double(second.weight);
-    second.exact.bias = to_double(second.bias);
+    Layer changed = first;
+    for (float& x : changed.weight) x = -2 * x;
+    for (float& x : changed.bias) x = 4 * x;
+    changed.exact.weight = to_double(changed.weight);
+    changed.exact.bias = to_double(changed.bias);
+    const Layer& second = changed;
     const Tensor in(gpu, dtype, first.in);
-    for (const Layer* layer : {&first, static_cast<const Layer*>(&second)}) {
+    for (const Layer* layer : {&first, &second}) {
       const Tensor weight(gpu, dtype, layer->weight), bias(gpu, dtype, layer->bias),
           out(gpu, dtype, s.rows * s.N);
       PackedWeight packed = weight_of(weight, s, dtype);
