@@ -104,8 +104,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, BatchedProducts,
                                            Case{17, 1, 13, CUDA_R_16BF, CUDA_R_32F},
                                            Case{31, 33, 16, CUDA_R_16BF, CUDA_R_16BF},
                                            Case{2, 19, 8, CUDA_R_16BF, CUDA_R_32F}),
-                         [](const ::testing::TestParamInfo<Case>& info) {
-                           const Case& c = info.param;
+                         [](const ::testing::TestParamInfo<Case>& tested) {
+                           const Case& c = tested.param;
                            return "m" + std::to_string(c.m) + "n" + std::to_string(c.n) + "k" +
                                   std::to_string(c.k) + (c.in == CUDA_R_32F ? "f32" : "bf16") +
                                   (c.out == CUDA_R_32F ? "f32" : "bf16");
