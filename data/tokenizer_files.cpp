@@ -196,7 +196,8 @@ bool flag(const Json& object, const char* key, bool otherwise) {
 
 void check_model(const Json& model, const std::string& source) {
   if (!model.is_object()) fail(source, "it has no \"model\"", "this is not a tokenizer.json of Hugging Face");
-  const std::string kind = text_member(model, "type", model.contains("merges") ? "BPE" : "?");
+  const std::string kind = text_member(model, "type", model.contains("merges") ? "BPE" : "");
+  if (kind.empty()) fail(source, "it is no tokenizer: it has no model with a type", kOtherKind);
   if (kind != "BPE") fail(source, fmt::format("a tokenizer of the kind {}", in_quotes(kind)), kOtherKind);
   if (flag(model, "byte_fallback", false)) {
     fail(source, "a BPE of characters that falls back to bytes (byte_fallback)", kOtherKind);

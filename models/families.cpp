@@ -10,7 +10,7 @@ std::unique_ptr<Model> create_model(std::string_view family, const ModelShape& s
   if (family == "gpt2") return create_gpt2(shape);
   if (family == "llama") return create_llama(shape);
   throw Error(ExitCode::usage, fmt::format("there is no model family \"{}\"", family),
-              "the families are gpt2 and llama");
+              "kiln config --explain model.family lists them");
 }
 
 }  // namespace kiln::models

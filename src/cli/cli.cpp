@@ -1,7 +1,11 @@
 #include "src/cli/cli.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <iostream>
+#include <system_error>
 
 #include "src/cli/run.h"
 #include "src/core/error.h"
@@ -74,6 +78,42 @@ void check_command(const CLI::App& app, int argc, char** argv) {
               fmt::format("the commands are {}; kiln --help explains them", names_of_commands(app)));
 }
 
+int output_failed(const char* why) {
+  log_error(fmt::format("cannot write to standard output: {}", why));
+  std::fprintf(stderr, "  hint: is the disk full?\n");
+  return static_cast<int>(ExitCode::data);
+}
+
+// What a command printed may still wait in buffers, and a full disk shows only when they are written. A reader that has
+// gone away has seen enough.
+int after_output(int code) {
+  std::cout.flush();
+  if ((std::fflush(stdout) == 0 && std::cout) || errno == EPIPE) return code;
+  const int failed = output_failed(std::strerror(errno));
+  return code == 0 ? failed : code;
+}
+
+int parse_and_run(CLI::App& app, const int& exit_code, int argc, char** argv) {
+  try {
+    check_command(app, argc, argv);
+    app.parse(argc, argv);
+    return exit_code;
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // help, version
+    log_error(sentence(e, app));
+    std::fprintf(stderr, "  hint: %s --help\n", named_command(app).second.c_str());
+    return static_cast<int>(ExitCode::usage);
+  } catch (const Error& e) {
+    log_error(e.what());
+    if (!e.hint().empty()) std::fprintf(stderr, "  hint: %s\n", e.hint().c_str());
+    return static_cast<int>(e.code());
+  } catch (const std::exception& e) {
+    if (std::ferror(stdout)) return output_failed(e.what());
+    log_error(e.what());
+    return static_cast<int>(ExitCode::failure);
+  }
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
@@ -96,23 +136,7 @@ int run(int argc, char** argv) {
   add_replay(app, exit_code);
   add_spectrum(app, exit_code);
   add_sweep(app, exit_code);
-  try {
-    check_command(app, argc, argv);
-    app.parse(argc, argv);
-    return exit_code;
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // help, version
-    log_error(sentence(e, app));
-    std::fprintf(stderr, "  hint: %s --help\n", named_command(app).second.c_str());
-    return static_cast<int>(ExitCode::usage);
-  } catch (const Error& e) {
-    log_error(e.what());
-    if (!e.hint().empty()) std::fprintf(stderr, "  hint: %s\n", e.hint().c_str());
-    return static_cast<int>(e.code());
-  } catch (const std::exception& e) {
-    log_error(e.what());
-    return static_cast<int>(ExitCode::failure);
-  }
+  return after_output(parse_and_run(app, exit_code, argc, argv));
 }
 
 }  // namespace kiln::cli

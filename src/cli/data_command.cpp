@@ -15,6 +15,7 @@
 #include "src/core/error.h"
 #include "src/core/file.h"
 #include "src/core/log.h"
+#include "src/train/checkpoint_folders.h"
 
 namespace kiln::cli {
 namespace {
@@ -71,10 +72,15 @@ void add_train_tokenizer(CLI::App& data) {
   command->callback([arguments] {
     namespace fs = std::filesystem;
     const auto& a = *arguments;
+    if (!fs::path(a.out).has_filename() || fs::is_directory(a.out)) {
+      throw Error(ExitCode::usage, fmt::format("--out {} is a folder", a.out),
+                  fmt::format("name a file: {}", (fs::path(a.out) / "tokenizer.json").string()));
+    }
     if (fs::exists(a.out) && !a.overwrite) {
       throw Error(ExitCode::usage, fmt::format("{} is already there", a.out), "--overwrite replaces it");
     }
     data::check_vocab_size(a.vocab);
+    if (fs::path(a.out).has_parent_path()) train::make_folder(fs::path(a.out).parent_path());
     warn_of_encodings(a.read);
     InputProgress progress("counting");
     const auto counts = data::count_pretokens(a.read, a.threads, [&](const data::CountProgress& p) {
@@ -89,8 +95,6 @@ void add_train_tokenizer(CLI::App& data) {
       progress.note(fmt::format("merging: {} of {} tokens", tokens, a.vocab));
     });
     progress.finish();
-    const fs::path folder = fs::path(a.out).parent_path();
-    if (!folder.empty()) fs::create_directories(folder);
     write_file_atomically(a.out, data::tokenizer_json(rules));
     fmt::print("{}: {} tokens, learnt from {} different pre-tokens\n", a.out, rules.tokens.size(),
                counts.size());
@@ -298,7 +302,11 @@ void add_data(CLI::App& app, int&) {
   command->footer(
       "kiln data prepare --help tells how to bring your own text, kiln data train-tokenizer --help how to "
       "give it a\n"
-      "vocabulary of its own.");
+      "vocabulary of its own.\n"
+      "Examples:\n"
+      "  kiln data train-tokenizer --vocab-size 8192 --out cache/mine/tokenizer.json notes.txt\n"
+      "  kiln data prepare --tokenizer cache/mine/tokenizer.json --out cache/mine notes.txt\n"
+      "  kiln data inspect cache/mine");
   add_train_tokenizer(*command);
   add_prepare(*command);
   add_inspect(*command);

@@ -30,7 +30,12 @@ void add_train(CLI::App& app, int& exit_code) {
       "train.epochs=1.\n"
       "train.skip_loss_z and train.skip_norm_z skip outliers; train.overfit_one_batch=true checks that the "
       "model learns.\n"
-      "kiln config --explain train says more.");
+      "kiln config --explain train says more.\n"
+      "Examples:\n"
+      "  kiln train configs/gpt2-mini/adamw.json\n"
+      "  kiln train configs/gpt2-mini/muon.json --set train.steps=500 --set output.dir=runs/short\n"
+      "  kiln train configs/gpt2-mini/muon.json --set train.steps=500 --set output.dir=runs/short --resume\n"
+      "  kiln train configs/llama-mini/pro-kl-shampoo-r32.json --set train.seed=7 --overwrite");
   command->callback([arguments, &exit_code] {
     const auto mode = arguments->resume      ? train::StartMode::resume
                       : arguments->overwrite ? train::StartMode::overwrite

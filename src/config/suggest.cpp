@@ -43,6 +43,7 @@ std::string did_you_mean(std::string_view section, std::string_view name, bool i
   if (is_section && !like_section.empty()) return question({like_section});
   if (is_top && find_key(plain)) {
     const Key& key = *find_key(plain);
+    if (plain != name) return question({plain});
     return fmt::format("a key stands inside its section: \"{}\": {{ \"{}\": ... }}", key.section(),
                        key.leaf());
   }

@@ -28,7 +28,7 @@ Ceiling::Ceiling(double measured, double begun, Tell tell)
     : gflops_(begun > 0 ? begun : measured), is_begun_(begun > 0), tell_(std::move(tell)) {
   if (std::abs(measured - gflops_) <= 0.05 * gflops_) return;
   tell_(fmt::format(
-      "a large product runs at {:.0f} Gflop/s now, at {:.0f} when the run began: MFU stays a fraction of the "
+      "a large product runs at {:.1f} Gflop/s now, at {:.1f} when the run began: MFU stays a fraction of the "
       "latter",
       measured, gflops_));
 }
@@ -37,7 +37,7 @@ double Ceiling::share(double flops, double seconds) {
   const double rate = flops * 1e-9 / seconds;
   if (rate > gflops_ && !std::exchange(told_, true)) {
     tell_(
-        fmt::format("a step ran at {:.0f} Gflop/s, faster than the {:.0f} that MFU is a fraction of (was the "
+        fmt::format("a step ran at {:.1f} Gflop/s, faster than the {:.1f} that MFU is a fraction of (was the "
                     "machine busy "
                     "when that was measured?): MFU of this run may exceed 100 %",
                     rate, gflops_));

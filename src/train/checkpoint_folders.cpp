@@ -22,7 +22,7 @@ void change(const char* what, const fs::path& path, Change&& action) {
   action(code);
   if (code) {
     throw Error(ExitCode::data, fmt::format("cannot {} {}: {}", what, path.string(), code.message()),
-                "check the disk and the permissions of the run folder");
+                "check the path, its permissions and the disk");
   }
 }
 

@@ -35,6 +35,10 @@ std::unique_ptr<data::Tokenizer> open_run_tokenizer(const config::Config& config
 
 std::unique_ptr<data::Tokenizer> open_model_tokenizer(config::Config config, const std::string& asked_for,
                                                       const std::string& shards) {
+  if (asked_for == "gpt2") {
+    throw Error(ExitCode::usage, "--tokenizer gpt2 names no file",
+                "a folder with GPT-2's vocab.json and merges.txt, or gpt2.tiktoken");
+  }
   if (!asked_for.empty()) config.data.tokenizer = asked_for;
   try {
     return open_run_tokenizer(config, shards);

@@ -112,6 +112,12 @@ void find_checkpoint(const config::Config& config, const std::string& data, Star
     throw Error(ExitCode::data, fmt::format("none of the checkpoints in {} can be used", folder.string()),
                 "the warnings above say why; --overwrite moves the run aside and starts again");
   }
+  if (!start.checkpoint && start.occupied && !RunFolder::holds_run(folder)) {
+    throw Error(
+        ExitCode::usage,
+        fmt::format("{} is not empty, and what is there is no run{}", folder.string(), others_beside(folder)),
+        "--set output.dir=... names the run to go on with; --overwrite moves the folder aside and starts");
+  }
   if (!start.checkpoint) {
     log_warning(fmt::format("no checkpoint in {}: starting from the beginning{}", folder.string(),
                             others_beside(folder)));

@@ -57,7 +57,7 @@ std::string startup_text(const config::Config& config, const plan::PlannedRun& r
     text += "  train.overfit_one_batch: every step trains on the sequences of the first\n";
   }
   const kernels::GemmPeakShape peak = kernels::gemm_peak_shape(device);
-  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.0f} Gflop/s\n",
+  text += fmt::format("MFU = tokens/s x {:.2f} Mflop/token / {:.1f} Gflop/s\n",
                       run.training_flops / tokens * 1e-6, ceiling.gflops());
   text += plan::flops_text(run, config);
   text += fmt::format(

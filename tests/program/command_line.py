@@ -81,7 +81,14 @@ require(any(line.startswith("s:10 trl:") for line in lines) and any(line.startsw
 (folder / "foreign").mkdir()
 (folder / "foreign" / "config.json").write_text("mine")
 fails(2, "train", config, "--set", f"output.dir={folder}/foreign", says=["is not empty", "--overwrite"])
+fails(2, "train", config, "--resume", "--set", f"output.dir={folder}/foreign", says=["there is no run", "--overwrite"])
 require((folder / "foreign" / "config.json").read_text() == "mine", "a foreign file must stay")
+
+# Output that a full disk loses is an error, also where it waits in buffers until the end.
+for arguments in (["config", config], ["config", "--markdown"], ["plan", config], ["--version"], ["--help"]):
+    with open("/dev/full", "w") as full:
+        lost = subprocess.run([KILN, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, text=True)
+    require(lost.returncode == 3 and "standard output" in lost.stderr, f"{arguments}: {lost}")
 
 # A run that diverges says so, ends, and keeps the checkpoints from before.
 wild = [part for change in (f"output.dir={folder}/wild", "optimizer.lr=10", "optimizer.eps=1e-30", "train.clip=0",

@@ -21,7 +21,7 @@ TEST(Ceiling, StaysTheSameAndTellsOnceOfWorkThatBeatsIt) {
   EXPECT_TRUE(told.empty());
   EXPECT_DOUBLE_EQ(ceiling.share(125e9, 1), 1.25);
   ASSERT_EQ(told.size(), 1u);
-  EXPECT_NE(told[0].find("125 Gflop/s, faster than the 100"), std::string::npos) << told[0];
+  EXPECT_NE(told[0].find("125.0 Gflop/s, faster than the 100.0"), std::string::npos) << told[0];
   EXPECT_DOUBLE_EQ(ceiling.share(300e9, 2), 1.5);
   EXPECT_EQ(told.size(), 1u) << "once";
   EXPECT_DOUBLE_EQ(ceiling.share(50e9, 1), 0.5) << "of the same number as before";
@@ -37,7 +37,7 @@ TEST(Ceiling, OfARunThatGoesOnIsWhatItBeganWith) {
   EXPECT_DOUBLE_EQ(Ceiling(80, 100, tell).share(50e9, 1), 0.5);
   EXPECT_TRUE(Ceiling(120, 100, tell).is_begun());
   ASSERT_EQ(told.size(), 2u);
-  EXPECT_NE(told[0].find("80 Gflop/s now, at 100 when the run began"), std::string::npos) << told[0];
+  EXPECT_NE(told[0].find("80.0 Gflop/s now, at 100.0 when the run began"), std::string::npos) << told[0];
 }
 
 // Below: a product that no kernel was written for, timed here on one thread. Above: what no processor does, 10 GHz and
