@@ -149,6 +149,30 @@ TEST(CudaLinear, BackwardWeightAddsUpInFp32) {
   });
 }
 
+// The second layer of a shape takes the algorithm of the first, and nothing else of it.
+TEST(CudaLinear, LayersOfOneShapeKeepTheirWeightsAndBiases) {
+  Gpu gpu;
+  const Shape s{9, 16, 8};
+  for (DType dtype : kBothTypes) {
+    const Layer first(s, dtype);
+    Layer changed = first;
+    for (float& x : changed.weight) x = -2 * x;
+    for (float& x : changed.bias) x = 4 * x;
+    changed.exact.weight = to_double(changed.weight);
+    changed.exact.bias = to_double(changed.bias);
+    const Layer& second = changed;
+    const Tensor in(gpu, dtype, first.in);
+    for (const Layer* layer : {&first, &second}) {
+      const Tensor weight(gpu, dtype, layer->weight), bias(gpu, dtype, layer->bias),
+          out(gpu, dtype, s.rows * s.N);
+      PackedWeight packed = weight_of(weight, s, dtype);
+      gpu.run(kernels::linear_forward,
+              LinearForward{out.data(), in.data(), &packed, bias.data(), s.rows, s.N, s.K, s.N, dtype});
+      expect_within("out", out.read(gpu), reference::forward(layer->exact, true), dtype, s.K + 1);
+    }
+  }
+}
+
 // Tensors that begin anywhere: the library must be told, since it takes them to lie on 256 bytes.
 TEST(CudaLinear, TakesTensorsThatAreNotAligned) {
   Gpu gpu;

@@ -35,10 +35,10 @@ std::string type_name(cudaDataType type);
 // OP_N, OP_T; OP_C means the same for real numbers.
 bool is_transposed(int operation);
 
-// A factor such as alpha: a host pointer is read now, a device pointer when the operation runs.
+// A finding unless that many bytes of live device memory lie there.
 void require_device_pointer(uint64_t address, size_t bytes, size_t alignment, const std::string& operand);
 
-// A device must be there: the status of a library that is created without one.
+// Without one, libraries cannot be started.
 bool has_device();
 
 }  // namespace kiln::emulator

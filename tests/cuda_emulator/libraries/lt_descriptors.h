@@ -15,7 +15,6 @@ struct LayoutData {
   int32_t batch_count;
   uint32_t batch_mode;
   int64_t batch_stride;
-  int64_t plane_offset;
 };
 
 struct MatmulData {
@@ -32,8 +31,7 @@ struct MatmulData {
 struct PreferenceData {
   uint64_t mark;
   uint64_t max_workspace, implementations;
-  uint32_t search_mode, reduction_schemes, alignment_a, alignment_b, alignment_c, alignment_d;
-  float max_waves;
+  uint32_t reduction_schemes, alignment_a, alignment_b, alignment_c, alignment_d;
 };
 
 // What the descriptor says; a refusal for null, a finding for what is no descriptor (any more).

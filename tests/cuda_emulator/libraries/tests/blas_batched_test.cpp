@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
 
 #include "tests/cuda_emulator/libraries/call_log.h"
 #include "tests/cuda_emulator/libraries/tests/lt_harness.h"
@@ -102,7 +103,13 @@ INSTANTIATE_TEST_SUITE_P(Shapes, BatchedProducts,
                                            Case{1, 1, 1, CUDA_R_32F, CUDA_R_32F},
                                            Case{17, 1, 13, CUDA_R_16BF, CUDA_R_32F},
                                            Case{31, 33, 16, CUDA_R_16BF, CUDA_R_16BF},
-                                           Case{2, 19, 8, CUDA_R_16BF, CUDA_R_32F}));
+                                           Case{2, 19, 8, CUDA_R_16BF, CUDA_R_32F}),
+                         [](const ::testing::TestParamInfo<Case>& tested) {
+                           const Case& c = tested.param;
+                           return "m" + std::to_string(c.m) + "n" + std::to_string(c.n) + "k" +
+                                  std::to_string(c.k) + (c.in == CUDA_R_32F ? "f32" : "bf16") +
+                                  (c.out == CUDA_R_32F ? "f32" : "bf16");
+                         });
 
 TEST(Batched, WithoutDepthOnlyWhatIsAddedRemains) {
   std::mt19937 random(2);

@@ -2,46 +2,15 @@
 // the rest is a finding that says what is wrong.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
 #include <functional>
 
 #include "tests/cuda_emulator/findings.h"
-#include "tests/cuda_emulator/libraries/tests/lt_harness.h"
+#include "tests/cuda_emulator/libraries/tests/lt_case.h"
 
 namespace kiln::emulator::testing {
 
 namespace {
-
-// A call that is right, until a test spoils it.
-struct LtCase {
-  explicit LtCase(const LtShape& asked = {}) : shape(asked), random(1), matmul(shape) {
-    a = filled(shape.in, shape.a_rows(), shape.a_columns());
-    b = filled(shape.in, shape.b_rows(), shape.b_columns());
-    c = filled(shape.out, shape.m, shape.n);
-    d = filled(shape.out, shape.m, shape.n);
-    a_data = a->data();
-    b_data = b->data();
-    c_data = c->data();
-    d_data = d->data();
-  }
-  std::unique_ptr<TypedArray> filled(cudaDataType type, int64_t rows, int64_t columns) {
-    return std::make_unique<TypedArray>(
-        type, random_values(random, static_cast<size_t>(shape.count * shape.stride(rows, columns))));
-  }
-  cublasStatus_t run() { return matmul.run(a_data, b_data, c_data, d_data, stream); }
-  cublasStatus_t choose_and_run() {
-    const cublasStatus_t status = matmul.choose();
-    return status == CUBLAS_STATUS_SUCCESS ? run() : status;
-  }
-
-  LtShape shape;
-  std::mt19937 random;
-  LtMatmul matmul;
-  std::unique_ptr<TypedArray> a, b, c, d;
-  void *a_data, *b_data, *c_data, *d_data;
-  cudaStream_t stream = nullptr;
-};
 
 struct Fault {
   const char* name;
@@ -383,128 +352,6 @@ TEST(LtFaults, OfDescriptorsAreCaught) {
 
 TEST(LtFaults, OfCallsAreCaught) {
   expect_caught(faults_of_calls());
-}
-
-// Found when the stream gets there.
-void expect_late(LtCase& setup, const char* says) {
-  FindingCapture capture;
-  ASSERT_EQ(setup.choose_and_run(), CUBLAS_STATUS_SUCCESS) << capture.all();
-  cudaDeviceSynchronize();
-  EXPECT_NE(capture.all().find(says), std::string::npos) << capture.all();
-  cudaGetLastError();
-}
-
-TEST(LtFaults, ReadingWhatWasNeverWritten) {
-  LtCase s;
-  TypedArray unwritten(CUDA_R_32F, 15);
-  s.a_data = unwritten.data();
-  expect_late(s,
-              "cublasLtMatmul of m 5, n 7, k 3, batch 1: A reads uninitialised global memory at byte 0 of");
-}
-
-TEST(LtFaults, AddingWhatWasNeverWritten) {
-  LtCase s;
-  TypedArray unwritten(CUDA_R_32F, 35);
-  s.c_data = s.d_data = unwritten.data();
-  s.matmul.beta = 1;
-  expect_late(s, ": C reads uninitialised");
-}
-
-TEST(LtFaults, WithoutBetaNothingIsAdded) {
-  LtCase s;
-  TypedArray unwritten(CUDA_R_32F, 35);
-  s.c_data = unwritten.data();
-  ASSERT_EQ(s.choose_and_run(), CUBLAS_STATUS_SUCCESS);
-  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-}
-
-TEST(LtFaults, WritingWhatIsRead) {
-  LtCase s({.m = 4, .n = 4, .k = 4});
-  s.d_data = s.a_data;
-  expect_late(s, ": D writes memory that the same call reads elsewhere");
-}
-
-TEST(LtFaults, ABatchThatWritesOverItself) {
-  LtCase s({.m = 4, .n = 4, .k = 4, .count = 2});
-  s.matmul.set(s.matmul.d, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, int64_t{12});
-  expect_late(s, ": D writes memory that the same call writes elsewhere");
-}
-
-TEST(LtFaults, AWorkspaceThatIsAnInput) {
-  LtCase s;
-  s.a_data = s.matmul.workspace.data();
-  expect_late(s, ": A reads memory that the same call writes elsewhere");
-}
-
-TEST(LtFaults, AWorkspaceKeepsNothing) {
-  LtCase s;
-  cudaMemset(s.matmul.workspace.data(), 0, s.matmul.workspace.size());
-  ASSERT_EQ(s.choose_and_run(), CUBLAS_STATUS_SUCCESS);
-  float first = 0;
-  cudaMemcpy(&first, s.matmul.workspace.data(), sizeof first, cudaMemcpyDeviceToHost);
-  EXPECT_TRUE(std::isnan(first));
-}
-
-struct TwoStreams {
-  TwoStreams() {
-    cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
-    cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
-  }
-  ~TwoStreams() {
-    cudaStreamDestroy(a);
-    cudaStreamDestroy(b);
-  }
-  cudaStream_t a = nullptr, b = nullptr;
-};
-
-TEST(LtFaults, StreamsThatShareAWorkspace) {
-  LtCase s;
-  TwoStreams streams;
-  FindingCapture capture;
-  ASSERT_EQ(s.matmul.choose(), CUBLAS_STATUS_SUCCESS);
-  s.matmul.run(s.a_data, s.b_data, s.c_data, s.c_data, streams.a);
-  s.matmul.run(s.a_data, s.b_data, s.d_data, s.d_data, streams.b);
-  cudaDeviceSynchronize();
-  EXPECT_NE(
-      capture.all().find(": the workspace is ordered by no event or synchronisation after cublasLtMatmul of"),
-      std::string::npos)
-      << capture.all();
-  cudaGetLastError();
-}
-
-TEST(LtFaults, AResultReadBeforeItIsOrdered) {
-  LtCase s;
-  TwoStreams streams;
-  DeviceArray<float> copy(35);
-  FindingCapture capture;
-  ASSERT_EQ(s.matmul.choose(), CUBLAS_STATUS_SUCCESS);
-  s.matmul.run(s.a_data, s.b_data, s.d_data, s.d_data, streams.a);
-  cudaMemcpyAsync(copy.data(), s.d_data, 35 * sizeof(float), cudaMemcpyDeviceToDevice, streams.b);
-  cudaStreamSynchronize(streams.a);
-  cudaStreamSynchronize(streams.b);
-  EXPECT_NE(capture.all().find("is ordered by no event or synchronisation after cublasLtMatmul"),
-            std::string::npos)
-      << capture.all();
-  cudaGetLastError();
-}
-
-TEST(LtFaults, PointersOfABatch) {
-  for (const int fault : {0, 1, 2}) {
-    LtCase s({.count = 2});
-    for (const auto each : {s.matmul.a, s.matmul.b, s.matmul.c, s.matmul.d})
-      s.matmul.set(each, CUBLASLT_MATRIX_LAYOUT_BATCH_MODE, uint32_t{1});
-    TypedArray other(CUDA_R_32F, std::vector<float>(35, 1.0f));
-    DeviceArray<void*> as(std::vector<void*>{s.a_data, s.a_data}), bs(std::vector<void*>{s.b_data, s.b_data});
-    DeviceArray<void*> ds(std::vector<void*>{s.d_data, fault == 0 ? s.d_data : other.data()});
-    DeviceArray<void*> wrong(std::vector<void*>{s.a_data, static_cast<void*>(&s)}), unwritten(2);
-    s.a_data = fault == 1 ? wrong.data() : fault == 2 ? unwritten.data() : as.data();
-    s.b_data = bs.data();
-    s.c_data = s.d_data = ds.data();
-    constexpr const char* kSays[] = {": D writes memory that the same call writes elsewhere",
-                                     "pointer 1 of the array A is no device pointer",
-                                     ": A reads uninitialised"};
-    expect_late(s, kSays[fault]);
-  }
 }
 
 TEST(LtFaults, ImplicitAlgorithmsNeedNoWorkspace) {

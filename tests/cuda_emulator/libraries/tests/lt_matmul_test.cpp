@@ -287,6 +287,9 @@ TEST(LtMatmul, RoundsOnceAtTheEnd) {
   ASSERT_EQ(matmul.choose(), CUBLAS_STATUS_SUCCESS);
   ASSERT_EQ(matmul.run(a.data(), b.data(), c.data(), d.data()), CUBLAS_STATUS_SUCCESS);
   EXPECT_EQ(d.read()[0], 1.0078125f);
+  matmul.beta = 0;  // in the middle between two: to the even one
+  ASSERT_EQ(matmul.run(a.data(), b.data(), c.data(), d.data()), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(d.read()[0], 1.0f);
 }
 
 TEST(LtMatmul, RunsWhenSomebodyWaits) {
