@@ -67,13 +67,3 @@ endif()
 add_library(kiln_blas INTERFACE)
 target_include_directories(kiln_blas SYSTEM INTERFACE ${KILN_CBLAS_INCLUDE} ${KILN_LAPACKE_INCLUDE})
 target_link_libraries(kiln_blas INTERFACE ${KILN_LAPACKE} ${KILN_OPENBLAS})
-
-# CUDA is optional: this version trains on the CPU; the toolkit is only reported.
-find_program(KILN_NVCC nvcc)
-if(KILN_NVCC)
-  message(STATUS "CUDA toolkit: found (${KILN_NVCC}); this version has no CUDA kernels yet, so kiln is built for the CPU")
-  set(KILN_CUDA_STATUS "toolkit found at configure time, no CUDA kernels in this version")
-else()
-  message(STATUS "CUDA toolkit: not found; kiln is built for the CPU")
-  set(KILN_CUDA_STATUS "not built in (no toolkit at configure time)")
-endif()

@@ -21,6 +21,7 @@ endfunction()
 function(kiln_room name folder)
   cmake_parse_arguments(ROOM "" "" "ROOMS;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  kiln_choose_cuda_files(sources)
   add_library(kiln_${name} STATIC ${sources})
   kiln_compile_options(kiln_${name})
   list(TRANSFORM ROOM_ROOMS PREPEND kiln_)
@@ -28,13 +29,22 @@ function(kiln_room name folder)
   kiln_compile_together(kiln_${name})
 endfunction()
 
-# kiln_kernels(): the CPU kernels. Each file of kernels/cpu is compiled once per instruction set, in a namespace of
-# its own (KILN_ISA), and the table in kernels/table.cpp picks at start; files of kernels/cpu/common are compiled once.
+# kiln_kernels(): the kernels. For the CPU each file of kernels/cpu is compiled once per instruction set, in a namespace of
+# its own (KILN_ISA), and the table in kernels/table.cpp picks at start; files of kernels/cpu/common are compiled once. For CUDA
+# see cmake/cuda.cmake.
 function(kiln_kernels)
   file(GLOB contracts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cpp ${PROJECT_SOURCE_DIR}/kernels/cpu/common/*.cpp)
   file(GLOB variants CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cpu/*.cpp)
   add_library(kiln_kernels STATIC ${contracts})
   kiln_compile_options(kiln_kernels)
+  if(KILN_HAS_CUDA)
+    file(GLOB host CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cpp)
+    kiln_cuda_objects(objects)
+    target_sources(kiln_kernels PRIVATE ${host} ${objects})
+    target_compile_definitions(kiln_kernels PRIVATE KILN_HAS_CUDA)
+    kiln_compile_options(kiln_cublaslt_loader)
+    target_link_libraries(kiln_kernels PUBLIC kiln_cublaslt)
+  endif()
   target_link_libraries(kiln_kernels PUBLIC kiln_device PRIVATE kiln_onednn kiln_blas)
   set(isas baseline)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

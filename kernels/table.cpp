@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "kernels/cpu/common/shared.h"
+#ifdef KILN_HAS_CUDA
+#include "kernels/cuda/register.h"
+#endif
 
 namespace kiln::kernels {
 
@@ -49,10 +52,20 @@ struct CpuTables {
   }
 };
 
+// [dtype]; all holes in a kiln without CUDA
+struct CudaTables {
+  KernelTable tables[kDTypes];
+#ifdef KILN_HAS_CUDA
+  CudaTables() {
+    for (DType dtype : {DType::f32, DType::bf16}) cuda::fill(tables[static_cast<size_t>(dtype)], dtype);
+  }
+#endif
+};
+
 [[noreturn]] void refuse(const char* kernel, const Device& device, DType dtype) {
   throw Error(ExitCode::device,
-              fmt::format("kernel {} is not implemented for {} on {} ({})", kernel, name_of(dtype),
-                          name_of(device.kind), name_of(device.isa)),
+              fmt::format("kernel {} is not implemented for {} on {} ({})", kernel, name_of(dtype), name_of(device.kind),
+                          device.kind == DeviceKind::cpu ? name_of(device.isa) : device.name),
               "choose a precision and a device that this build supports: see kiln --version");
 }
 
@@ -60,8 +73,8 @@ struct CpuTables {
 
 const KernelTable& table(DeviceKind device, Isa isa, DType dtype) {
   static const CpuTables cpu_tables;
-  static const KernelTable no_kernels;
-  if (device != DeviceKind::cpu) return no_kernels;
+  static const CudaTables cuda_tables;
+  if (device == DeviceKind::cuda) return cuda_tables.tables[static_cast<size_t>(dtype)];
   return cpu_tables.tables[static_cast<size_t>(isa)][static_cast<size_t>(dtype)];
 }
 

@@ -6,6 +6,7 @@
 #include "src/cli/cli.h"
 #include "src/cli/config_arguments.h"
 #include "src/plan/describe.h"
+#include "src/plan/device.h"
 
 namespace kiln::cli {
 
@@ -30,7 +31,7 @@ void add_plan(CLI::App& app, int&) {
       "gradients and optimizer state whole, however many ranks there are.");
   command->callback([arguments] {
     const config::Config config = arguments->config.load();
-    const Device device = cpu_device(static_cast<int>(config.device.threads), config.device.isa);
+    const Device device = plan::planned_device_of(config.device);
     fmt::print("{}", plan::plan_text(plan::plan_run(config, device), config, arguments->ranks));
   });
 }

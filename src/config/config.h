@@ -116,7 +116,7 @@ struct Output {
 };
 
 struct DeviceOptions {
-  std::string kind;     // "cpu"
+  std::string kind;     // "cpu" | "cuda"
   int64_t threads = 0;  // 0: all
   std::string isa;      // "auto" | "baseline" | "avx2" | "avx512"
   std::string arena;    // "slab" | "discrete"

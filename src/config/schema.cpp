@@ -361,9 +361,9 @@ std::vector<Key> make_schema() {
            "and name.",
            "out_dir output_dir log_dir run_dir save_dir path"),
 
-      choice("device.kind", at<&Config::device, &DeviceOptions::kind>, "cpu", {"cpu"},
-             "Where the run computes.", "type name device backend accelerator",
-             "this version computes on the CPU only"),
+      choice("device.kind", at<&Config::device, &DeviceOptions::kind>, "cpu", {"cpu", "cuda"},
+             "Where the run computes. On a GPU (cuda) kernels are still missing: the first one refuses the run, by name.",
+             "type name device backend accelerator"),
       integer("device.threads", at<&Config::device, &DeviceOptions::threads>, 0, "threads", 0, 4096,
               "CPU threads; 0: as many as the process may run on.",
               "num_threads n_threads num_workers omp_num_threads"),

@@ -50,6 +50,7 @@ struct Context {
   Device device;
   ThreadPool* pool = nullptr;  // device.threads threads; null in a dry run
   Workspace workspace;
+  void* stream = nullptr;  // of a GPU: the stream that kernels run in (CudaStream::handle)
   std::unique_ptr<LibraryState> libraries;
   DryRun* dry_run = nullptr;  // set: record, do not compute
 };

@@ -21,7 +21,9 @@ struct Device {
   Isa isa = Isa::baseline;
   int threads = 1;           // CPU threads that kernels use
   std::string name;          // as the vendor writes it, for people
-  int64_t memory_bytes = 0;  // physical memory
+  int64_t memory_bytes = 0;  // physical memory, of the GPU where it is one
+  int index = 0;             // which GPU
+  int capability = 0;        // its compute capability, 10 major + minor
 };
 
 // The best instruction set that this processor runs and that kiln was built with.

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <optional>
 
+#include "src/device/cuda.h"
+
 namespace kiln {
 namespace {
 
@@ -93,8 +95,14 @@ OutOfMemory::OutOfMemory(const Plan::Layout& layout, const std::string& why)
             fmt::format("out of memory: {}, the plan of this run needs\n{}", why, describe(layout)),
             "lower train.micro_batch (activations) or the size of the model (everything else)") {}
 
-void require_memory(const Plan::Layout& layout) {
-  const MemoryLeft left = memory_left();
+void require_memory(const Plan::Layout& layout, const Device& device) {
+  MemoryLeft left;
+  if (device.kind == DeviceKind::cpu) {
+    left = memory_left();
+  } else {
+    left.bytes = cuda_memory_left();
+    left.why = fmt::format("{} has {} free", device.name, bytes_text(left.bytes));
+  }
   if (layout.total_bytes > left.bytes) throw OutOfMemory(layout, left.why);
 }
 

@@ -27,8 +27,8 @@ class OutOfMemory : public Error {
   OutOfMemory(const Plan::Layout& layout, const std::string& why);
 };
 
-// Throws OutOfMemory when the layout needs more than the process may take: better now than by a signal once its pages
-// are touched.
-void require_memory(const Plan::Layout& layout);
+// Throws OutOfMemory when the layout needs more than the process may take (better now than by a signal once its pages
+// are touched) or, on a GPU, more than is free there.
+void require_memory(const Plan::Layout& layout, const Device& device);
 
 }  // namespace kiln

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "src/core/error.h"
+#include "src/device/cuda.h"
 #include "src/device/memory.h"
 
 namespace kiln {
@@ -48,6 +49,29 @@ size_t place_category(const std::vector<PlanEntry>& entries, std::vector<size_t>
   return height;
 }
 
+// One mapping: it starts as zeros, and pages that are never touched cost nothing.
+void* map_zeros(size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+void unmap(void* memory, size_t bytes) {
+  ::munmap(memory, bytes);
+}
+
+// From the heap, where sanitizers put red zones around each buffer.
+void* heap_zeros(size_t bytes) {
+  void* memory = ::operator new (bytes, std::align_val_t{Plan::kAlignment}, std::nothrow);
+  if (memory) std::memset(memory, 0, bytes);
+  return memory;
+}
+void free_heap(void* memory, size_t) {
+  ::operator delete (memory, std::align_val_t{Plan::kAlignment});
+}
+
+void free_cuda(void* memory, size_t) {
+  cuda_release(memory);
+}
+
 }  // namespace
 
 std::string_view name_of(Category category) {
@@ -77,25 +101,25 @@ Plan::Layout Plan::layout() const {
   return layout;
 }
 
-Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) {
-  require(device.kind == DeviceKind::cpu, "this build allocates CPU memory only");
+Arena::Source Arena::source_of(ArenaMode mode, const Device& device) {
+  if (device.kind == DeviceKind::cuda) return {cuda_allocate_zeroed, free_cuda};
+  return mode == ArenaMode::slab ? Source{map_zeros, unmap} : Source{heap_zeros, free_heap};
+}
+
+Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) : source_(source_of(mode, device)) {
   const Plan::Layout layout = plan.layout();
-  const auto& entries = plan.entries();
-  pointers_.resize(entries.size(), nullptr);
-  require_memory(layout);
+  pointers_.resize(plan.entries().size(), nullptr);
+  require_memory(layout, device);
   const bool allocated = mode == ArenaMode::slab ? allocate_slab(plan, layout) : allocate_each(plan);
   if (allocated) return;
   release();
-  throw OutOfMemory(layout, "the system refuses it");
+  throw OutOfMemory(layout, device.kind == DeviceKind::cpu ? "the system refuses it" : "the GPU refuses it");
 }
 
-// One mapping: it starts as zeros, and pages that are never touched cost nothing.
 bool Arena::allocate_slab(const Plan& plan, const Plan::Layout& layout) {
   if (layout.total_bytes == 0) return true;
-  void* slab =
-      ::mmap(nullptr, layout.total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (slab == MAP_FAILED) return false;
-  slab_ = slab;
+  slab_ = source_.allocate(layout.total_bytes);
+  if (!slab_) return false;
   allocated_bytes_ = layout.total_bytes;
   for (size_t i = 0; i < pointers_.size(); i++) {
     if (plan.entries()[i].bytes) pointers_[i] = static_cast<char*>(slab_) + layout.offsets[i];
@@ -103,14 +127,12 @@ bool Arena::allocate_slab(const Plan& plan, const Plan::Layout& layout) {
   return true;
 }
 
-// From the heap, where sanitizers put red zones around each buffer.
 bool Arena::allocate_each(const Plan& plan) {
   for (size_t i = 0; i < pointers_.size(); i++) {
     const size_t bytes = plan.entries()[i].bytes;
     if (bytes == 0) continue;
-    pointers_[i] = ::operator new (bytes, std::align_val_t{Plan::kAlignment}, std::nothrow);
+    pointers_[i] = source_.allocate(bytes);
     if (!pointers_[i]) return false;
-    std::memset(pointers_[i], 0, bytes);
     allocated_bytes_ += bytes;
   }
   return true;
@@ -118,10 +140,12 @@ bool Arena::allocate_each(const Plan& plan) {
 
 void Arena::release() {
   if (slab_) {
-    ::munmap(slab_, allocated_bytes_);
+    source_.release(slab_, allocated_bytes_);
     return;
   }
-  for (void* p : pointers_) ::operator delete (p, std::align_val_t{Plan::kAlignment});
+  for (void* p : pointers_) {
+    if (p) source_.release(p, 0);
+  }
 }
 
 Arena::~Arena() {

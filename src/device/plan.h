@@ -66,13 +66,14 @@ class Plan {
 };
 
 enum class ArenaMode : uint8_t {
-  slab,      // one allocation, zeroed by the system
+  slab,      // one allocation
   discrete,  // every buffer its own allocation (no sharing), so that sanitizers and emulators see overruns
 };
 
 class Arena {
  public:
-  // Throws Error(ExitCode::failure) with the plan by category when the system refuses the memory.
+  // Memory of `device`, zeros to begin with. Throws Error(ExitCode::failure) with the plan by category when the
+  // system or the GPU refuses it.
   Arena(const Plan& plan, ArenaMode mode, const Device& device);
   ~Arena();
   Arena(const Arena&) = delete;
@@ -85,11 +86,19 @@ class Arena {
   size_t allocated_bytes() const { return allocated_bytes_; }
 
  private:
-  // Each returns false when the system refuses.
+  // How memory of one kind is got, null when it is refused, and given back.
+  struct Source {
+    void* (*allocate)(size_t bytes);
+    void (*release)(void* memory, size_t bytes);
+  };
+  static Source source_of(ArenaMode mode, const Device& device);
+
+  // Each returns false when the memory is refused.
   bool allocate_slab(const Plan& plan, const Plan::Layout& layout);
   bool allocate_each(const Plan& plan);
   void release();
 
+  Source source_;
   std::vector<void*> pointers_;
   void* slab_ = nullptr;
   size_t allocated_bytes_ = 0;

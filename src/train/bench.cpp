@@ -16,6 +16,7 @@
 #include "src/core/log.h"
 #include "src/core/random.h"
 #include "src/plan/advice.h"
+#include "src/plan/device.h"
 #include "src/train/ceiling.h"
 #include "src/train/median.h"
 #include "src/train/startup.h"
@@ -72,12 +73,12 @@ class Bench {
   Bench(const config::Config& config, const BenchOptions& options)
       : config_(with_micro_batches(config, options)),
         options_(options),
-        device_(cpu_device(static_cast<int>(config.device.threads), config.device.isa)),
+        device_(plan::device_of(config.device)),
         pool_(device_.threads),
         run_(plan::plan_run(config_, device_)),
         ranks_(dist::single_rank()) {
     plan::with_advice(config_, run_, device_,
-                      [&] { require_memory(run_.plan.layout()); });  // before anything is written
+                      [&] { require_memory(run_.plan.layout(), device_); });  // before anything is written
     // Enough for a step to read nothing twice, as far as that costs no time to speak of.
     tokens_.emplace(config.model.vocab,
                     std::min<int64_t>(config_.train.tokens_per_step, int64_t{1} << 22) + 1,

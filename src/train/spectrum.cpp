@@ -115,7 +115,7 @@ class Decomposer {
     context_.dry_run = nullptr;
     Plan plan;
     const BufferId workspace = plan.add("workspace", Category::workspace, record.workspace_bytes);
-    require_memory(plan.layout());
+    require_memory(plan.layout(), device_);
     arena_.emplace(plan, ArenaMode::slab, device_);
     context_.pool = &pool_;
     context_.workspace = Workspace(arena_->at<void>(workspace), record.workspace_bytes);

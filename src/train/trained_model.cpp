@@ -5,6 +5,7 @@
 #include "src/config/load.h"
 #include "src/core/error.h"
 #include "src/plan/advice.h"
+#include "src/plan/device.h"
 #include "src/train/checkpoint.h"
 
 namespace kiln::train {
@@ -43,11 +44,11 @@ FoundModel find_model(const ModelSource& source) {
 }
 
 TrainedModel::TrainedModel(const FoundModel& found, plan::Purpose purpose)
-    : device_(cpu_device(static_cast<int>(found.config.device.threads), found.config.device.isa)),
+    : device_(plan::device_of(found.config.device)),
       pool_(device_.threads),
       run_(plan::plan_run(found.config, device_, purpose)) {
   plan::with_advice(found.config, run_, device_, [&] {
-    require_memory(run_.plan.layout());
+    require_memory(run_.plan.layout(), device_);
     arena_.emplace(run_.plan, found.config.device.arena == "slab" ? ArenaMode::slab : ArenaMode::discrete,
                    device_);
   });

@@ -15,6 +15,7 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/plan/advice.h"
+#include "src/plan/device.h"
 #include "src/train/ceiling.h"
 #include "src/train/checkpoint.h"
 #include "src/train/evaluate.h"
@@ -51,7 +52,7 @@ class Trainer {
   Trainer(const config::Config& config, StartMode mode)
       : config_(config),
         generator_(config),
-        device_(cpu_device(static_cast<int>(config.device.threads), config.device.isa)),
+        device_(plan::device_of(config.device)),
         pool_(device_.threads),
         training_(config.data.train, config.model.vocab, config.train.sequence),
         sampler_(training_.windows(), config.train.seed),
@@ -71,7 +72,7 @@ class Trainer {
     const std::string unused = vocabulary_warning(config, generator_.vocab());
     if (!unused.empty()) log_warning(unused);
     plan::with_advice(config_, run_, device_,
-                      [&] { require_memory(run_.plan.layout()); });  // before it takes time
+                      [&] { require_memory(run_.plan.layout(), device_); });  // before it takes time
     context_.device = device_;
     context_.pool = &pool_;
     ceiling_.emplace(measure_ceiling(context_), start_->state.ceiling_gflops);

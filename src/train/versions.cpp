@@ -6,6 +6,7 @@
 
 #include "data/pretokenizer.h"
 #include "kernels/linear.h"
+#include "src/device/cuda.h"
 #include "src/device/device.h"
 
 namespace kiln::train {
@@ -18,7 +19,7 @@ std::vector<std::pair<std::string, std::string>> facts() {
       {"kiln", KILN_VERSION},
       {"compiler", "g++ " __VERSION__},
       {"backends", "cpu (f32)"},
-      {"cuda", KILN_CUDA_STATUS},
+      {"cuda", cuda_versions()},
       {"instruction set", std::string(name_of(device.isa)) + " (best of this processor)"},
       {"processor", device.name},
       {"libraries", kernels::library_versions()},

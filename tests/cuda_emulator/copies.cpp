@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 
+#include "tests/cuda_emulator/accesses.h"
 #include "tests/cuda_emulator/findings.h"
 
 namespace kiln::emulator {
@@ -31,69 +32,16 @@ bool is_device(const void* pointer) {
   return DeviceMemory::instance().is_device(address_of(pointer));
 }
 
-// The allocation that holds all of the bytes; a finding if none does.
-Allocation& allocation_of(const void* pointer, size_t bytes, const std::string& what) {
-  DeviceMemory& memory = DeviceMemory::instance();
-  Allocation* found = memory.near(address_of(pointer));
-  if (found == nullptr || found->freed || !found->holds(address_of(pointer), bytes)) {
-    throw Finding(fmt::format("out of bounds: {} of {} bytes at {}", what, bytes,
-                              memory.describe(address_of(pointer))));
-  }
-  return *found;
-}
-
-// Accesses by kernels and copies that are not ordered before this operation.
-void check_order(const History& history, uint32_t ordered_end, Shadow& shadow, size_t offset, size_t bytes,
-                 bool writes, const std::string& what) {
-  shadow.refine_for(offset, bytes);
-  const size_t first = offset >> shadow.cell_shift(), step = size_t{1} << shadow.cell_shift();
-  const size_t last = (offset + bytes + step - 1) >> shadow.cell_shift();
-  const Record end = Record{ordered_end} << record::kSegmentShift;
-  const auto check = [&](Record r, const char* other) {
-    if (r < end || history.is_ordered(record::segment(r))) return;
-    throw Finding(
-        fmt::format("{} is ordered by no event or synchronisation after {}, which {} the same memory", what,
-                    history.name(record::segment(r)), other));
-  };
-  for (size_t cell = first; cell < last; ++cell) {
-    check(shadow.writers()[cell], "writes");
-    if (writes) check(shadow.readers()[cell], "reads");
-  }
-}
-
-// A copy is one access from one place, as if by one thread.
-void note_reads(Shadow& shadow, size_t offset, size_t bytes, Record me) {
-  const size_t step = size_t{1} << shadow.cell_shift();
-  const size_t last = (offset + bytes + step - 1) >> shadow.cell_shift();
-  for (size_t cell = offset >> shadow.cell_shift(); cell < last; ++cell) shadow.readers()[cell] = me;
-}
-
 void run_copy(const Operation& operation, void* to, const void* from, size_t bytes, const std::string& what) {
-  const History history(operation);
-  const uint32_t ordered_end = history.ordered_end();
-  const Record me = record::make(history.begin(), 0, 0, 0);
-  const std::byte* source = static_cast<const std::byte*>(from);
-  Allocation* source_allocation = nullptr;
-  if (is_device(from)) {
-    source_allocation = &allocation_of(from, bytes, what);
-    const size_t offset = address_of(from) - source_allocation->address;
-    check_order(history, ordered_end, *source_allocation->shadow, offset, bytes, false, what);
-    note_reads(*source_allocation->shadow, offset, bytes, me);
-    source = source_allocation->storage.get() + offset;
-  }
-  if (!is_device(to)) {
-    std::memcpy(to, source, bytes);
-    return;
-  }
-  Allocation& target = allocation_of(to, bytes, what);
-  const size_t offset = address_of(to) - target.address;
-  check_order(history, ordered_end, *target.shadow, offset, bytes, true, what);
-  std::memmove(target.storage.get() + offset, source, bytes);
-  if (source_allocation == nullptr) {
-    target.shadow->fill(offset, bytes, me);
+  Accesses accesses(operation, what);
+  if (is_device(to) && is_device(from)) {
+    accesses.copy(address_of(to), address_of(from), bytes);
+  } else if (is_device(to)) {
+    std::memcpy(accesses.write(address_of(to), bytes), from, bytes);
+  } else if (is_device(from)) {
+    std::memcpy(to, accesses.read(address_of(from), bytes, Reading::kAnything), bytes);
   } else {
-    target.shadow->copy(offset, *source_allocation->shadow, address_of(from) - source_allocation->address,
-                        bytes, me);
+    std::memcpy(to, from, bytes);
   }
 }
 
@@ -114,8 +62,8 @@ void add_copy(Stream* stream, void* to, const void* from, size_t bytes, CopyKind
   const std::string what = fmt::format("a copy {}", kNames[static_cast<int>(kind)]);
   require_kind(to, to_device, "destination", what);
   require_kind(from, from_device, "source", what);
-  if (to_device) allocation_of(to, bytes, what);
-  if (from_device) allocation_of(from, bytes, what);
+  if (to_device) allocation_of(address_of(to), bytes, what);
+  if (from_device) allocation_of(address_of(from), bytes, what);
   std::shared_ptr<std::vector<std::byte>> staged;
   if (returns_early && !from_device && !is_pinned(from, bytes)) {
     const std::byte* begin = static_cast<const std::byte*>(from);
@@ -132,16 +80,9 @@ void add_fill(Stream* stream, void* to, int value, size_t bytes) {
   if (bytes == 0) return;
   const std::string what = "a memset";
   require_kind(to, true, "destination", what);
-  allocation_of(to, bytes, what);
+  allocation_of(address_of(to), bytes, what);
   Streams::instance().add(stream, what, [=](const Operation& self) {
-    const History history(self);
-    const uint32_t ordered_end = history.ordered_end();
-    const Record me = record::make(history.begin(), 0, 0, 0);
-    Allocation& target = allocation_of(to, bytes, what);
-    const size_t offset = address_of(to) - target.address;
-    check_order(history, ordered_end, *target.shadow, offset, bytes, true, what);
-    std::memset(target.storage.get() + offset, value, bytes);
-    target.shadow->fill(offset, bytes, me);
+    std::memset(Accesses(self, what).write(address_of(to), bytes), value, bytes);
   });
 }
 

@@ -3,6 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <string>
+
 #include "tests/cuda_emulator/findings.h"
 #include "tests/cuda_emulator/streams.h"
 
@@ -23,6 +25,9 @@ cudaError_t guarded(Body body) {
   }
   return set_error(findings_so_far() == before ? cudaSuccess : cudaErrorLaunchFailure);
 }
+
+// What `leaks` tells at the end of the process ("\n  2 cuBLAS handles", empty: nothing) is reported with the other leaks.
+void report_leaks_of(std::string (*leaks)());
 
 // The stream behind a handle; a Finding if there is none.
 Stream* stream_of(cudaStream_t handle);

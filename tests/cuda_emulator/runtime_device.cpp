@@ -51,6 +51,12 @@ int devices() {
   return asked == nullptr ? 1 : std::atoi(asked);
 }
 
+// KILN_EMULATOR_CAPABILITY: 80, or another that the device claims to have.
+int capability() {
+  const char* asked = std::getenv("KILN_EMULATOR_CAPABILITY");
+  return asked == nullptr ? 10 * limits::kMajor + limits::kMinor : std::atoi(asked);
+}
+
 constexpr int kVersion = CUDART_VERSION;
 
 }  // namespace
@@ -104,7 +110,7 @@ cudaError_t cudaGetDevice(int* device) {
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = kVersion;
+  *version = devices() < 0 ? 0 : kVersion;
   return cudaSuccess;
 }
 
@@ -133,8 +139,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   p.maxGridSize[0] = limits::kGridX;
   p.maxGridSize[1] = p.maxGridSize[2] = limits::kGridYz;
   p.totalConstMem = 65536;
-  p.major = limits::kMajor;
-  p.minor = limits::kMinor;
+  p.major = capability() / 10;
+  p.minor = capability() % 10;
   p.multiProcessorCount = limits::kMultiprocessors;
   p.l2CacheSize = 4 << 20;
   p.memoryBusWidth = 64;

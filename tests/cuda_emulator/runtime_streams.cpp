@@ -19,6 +19,11 @@ std::vector<std::unique_ptr<Event>>& events() {
   return *all;
 }
 
+std::vector<std::string (*)()>& other_leaks() {
+  static auto* all = new std::vector<std::string (*)()>;
+  return *all;
+}
+
 Event* event_of(cudaEvent_t handle) {
   auto* event = reinterpret_cast<Event*>(handle);
   const bool exists =
@@ -42,6 +47,7 @@ void report_leaks() {
   if (pinned_count() > 0) text += fmt::format("\n  {} pinned host allocations", pinned_count());
   if (Streams::instance().count() > 0) text += fmt::format("\n  {} streams", Streams::instance().count());
   if (!events().empty()) text += fmt::format("\n  {} events", events().size());
+  for (const auto leaks : other_leaks()) text += leaks();
   if (!text.empty()) report("leaked at exit:" + text);
 }
 
@@ -53,6 +59,10 @@ __attribute__((constructor(101))) void watch_exit() {
 }  // namespace
 
 namespace kiln::emulator {
+
+void report_leaks_of(std::string (*leaks)()) {
+  other_leaks().push_back(leaks);
+}
 
 Stream* stream_of(cudaStream_t handle) {
   if (is_default(handle)) return Streams::instance().default_stream();

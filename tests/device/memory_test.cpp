@@ -57,10 +57,10 @@ TEST_F(Memory, OfTheControlGroupsUpToTheRoot) {
 TEST_F(Memory, APlanThatFitsPassesAndOneThatDoesNotSaysWhy) {
   Plan plan;
   plan.add("small", Category::gradients, 4096);
-  require_memory(plan.layout());
+  require_memory(plan.layout(), Device{});
   plan.add("huge", Category::activations, size_t{1} << 60);
   try {
-    require_memory(plan.layout());
+    require_memory(plan.layout(), Device{});
     FAIL() << "2^60 bytes are free";
   } catch (const OutOfMemory& error) {
     EXPECT_NE(std::string(error.what()).find(memory_left().why.substr(0, 12)), std::string::npos)

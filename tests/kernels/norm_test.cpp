@@ -1,5 +1,4 @@
-#include "tests/kernels/reference_norm.h"
-#include "tests/kernels/support.h"
+#include "tests/kernels/bounds_norm.h"
 
 namespace kiln::tests {
 namespace {
@@ -21,33 +20,6 @@ constexpr Input kInputs[] = {
 
 size_t index(int64_t i) {
   return static_cast<size_t>(i);
-}
-
-struct Sizes {  // per row, in fp64: what the error bounds are made of
-  double mean, variance, mean_magnitude;
-};
-Sizes sizes_of(const double* x, int64_t C) {
-  Sizes s{};
-  for (int64_t c = 0; c < C; c++) s.mean += x[c] / static_cast<double>(C);
-  for (int64_t c = 0; c < C; c++) {
-    s.variance += (x[c] - s.mean) * (x[c] - s.mean) / static_cast<double>(C);
-    s.mean_magnitude += std::fabs(x[c]) / static_cast<double>(C);
-  }
-  return s;
-}
-
-// A rounded sum of C terms, then a rounded division.
-double mean_error(const Sizes& s, int64_t C) {
-  return (sum_error(C) + kUnit) * s.mean_magnitude;
-}
-
-// The sum of squared deviations: each deviation carries the error of the mean, which to first order cancels
-// in the sum (deviations sum to 0) and leaves mean_error^2, and one rounding; square, sum and division add C
-// + 1 more. Adding eps, root and reciprocal: three roundings, and the root halves what came before.
-double rstd_relative_error(const Sizes& s, int64_t C) {
-  const double error = mean_error(s, C);
-  const double variance_error = error * error + (sum_error(C) + 4 * kUnit) * (s.variance + error * error);
-  return 0.5 * variance_error / (s.variance + static_cast<double>(kEps)) + 3 * kUnit;
 }
 
 struct Forward {
@@ -75,23 +47,17 @@ TEST(LayerNorm, ForwardMatchesReference) {
       const auto weight = to_double(normal(C, "weight")), bias = to_double(normal(C, "bias"));
       const auto expected =
           reference::layernorm_forward(in, weight, bias, rows, C, static_cast<double>(kEps));
-      std::vector<Sizes> sizes;
+      std::vector<RowSizes> sizes;
       for (int64_t i = 0; i < rows; i++) sizes.push_back(sizes_of(&in[index(i * C)], C));
 
       const Forward f = forward(isa, 2, input);
       expect_close("mean", f.mean, expected.mean, [&](int64_t i) { return mean_error(sizes[index(i)], C); });
       expect_close("rstd", f.rstd, expected.rstd, [&](int64_t i) {
-        return expected.rstd[index(i)] * rstd_relative_error(sizes[index(i)], C);
+        return expected.rstd[index(i)] * rstd_relative_error(sizes[index(i)], C, kEps, kRootOnCpu);
       });
-      // h = (x - mean) rstd: the mean's error, a rounded difference, rstd's error, a rounded product; then a
-      // product with the weight and a sum with the bias.
       expect_close("out", f.out, expected.out, [&](int64_t i) {
-        const Sizes& s = sizes[index(i / C)];
-        const double rstd = expected.rstd[index(i / C)], h = (in[index(i)] - s.mean) * rstd;
-        const double h_error =
-            rstd * mean_error(s, C) + std::fabs(h) * (rstd_relative_error(s, C) + 2 * kUnit);
-        const double w = std::fabs(weight[index(i % C)]);
-        return w * h_error + 2 * kUnit * (w * std::fabs(h) + std::fabs(bias[index(i % C)]));
+        return layernorm_error(sizes[index(i / C)], C, kEps, kRootOnCpu, in[index(i)], weight[index(i % C)],
+                               bias[index(i % C)]);
       });
     }
   }
@@ -160,49 +126,14 @@ TEST(LayerNorm, BackwardMatchesReference) {
                                                     static_cast<double>(kEps));
         auto d_in = residual ? d_residual : std::vector<double>(index(rows * C));
         auto d_weight = to_double(normal(C, "d_weight")), d_bias = to_double(normal(C, "d_bias"));
-        std::vector<double> weight_bound(index(C)), bias_bound(index(C)), in_bound(index(rows * C));
-        for (int64_t c = 0; c < C; c++) {
-          weight_bound[index(c)] = sum_error(rows + 1) * std::fabs(d_weight[index(c)]);
-          bias_bound[index(c)] = sum_error(rows + 1) * std::fabs(d_bias[index(c)]);
-        }
+        const auto bounds = layernorm_backward_bounds(
+            r, in, weight, d_out, residual ? d_residual : std::vector<double>(d_residual.size()), d_weight, d_bias,
+            rows, C);
         reference::layernorm_backward(r, in, weight, d_out, rows, C, d_in, d_weight, d_bias);
-
-        // Errors, to first order. h: mean and rstd came in rounded, a difference and a product: h_error
-        // below. g = d w: one rounding. Means of C terms: sum_error(C), a division, and the errors of the
-        // terms. Their combination: five roundings, each at most of the sum of magnitudes. Sums over rows:
-        // rows + 1 terms.
-        for (int64_t i = 0; i < rows; i++) {
-          const double row_mean = r.mean[index(i)], rstd = r.rstd[index(i)];
-          const auto h_of = [&](int64_t c) { return (in[index(i * C + c)] - row_mean) * rstd; };
-          const auto h_error = [&](int64_t c) {
-            return rstd * kUnit * std::fabs(row_mean) + 3 * kUnit * std::fabs(h_of(c));
-          };
-          double g_size = 0, gh_size = 0, mean_g = 0, mean_gh = 0, gh_error = 0;
-          for (int64_t c = 0; c < C; c++) {
-            const double d = d_out[index(i * C + c)], g = d * weight[index(c)] / static_cast<double>(C);
-            mean_g += g;
-            g_size += std::fabs(g);
-            mean_gh += g * h_of(c);
-            gh_size += std::fabs(g * h_of(c));
-            gh_error += std::fabs(g) * h_error(c);
-            weight_bound[index(c)] +=
-                (sum_error(rows + 1) + kUnit) * std::fabs(d * h_of(c)) + std::fabs(d) * h_error(c);
-            bias_bound[index(c)] += sum_error(rows + 1) * std::fabs(d);
-          }
-          const double mean_g_error = (sum_error(C) + 2 * kUnit) * g_size;
-          const double mean_gh_error = (sum_error(C) + 3 * kUnit) * gh_size + gh_error;
-          for (int64_t c = 0; c < C; c++) {
-            const double g = std::fabs(d_out[index(i * C + c)] * weight[index(c)]), h = std::fabs(h_of(c));
-            const double size = g + std::fabs(mean_g) + h * std::fabs(mean_gh);
-            in_bound[index(i * C + c)] = rstd * (mean_g_error + h * mean_gh_error +
-                                                 h_error(c) * std::fabs(mean_gh) + 6 * kUnit * size) +
-                                         kUnit * std::fabs(residual ? d_residual[index(i * C + c)] : 0);
-          }
-        }
         const Backward b = backward(isa, 2, input, residual, Alias::none);
-        expect_close("d_in", b.d_in, d_in, [&](int64_t i) { return in_bound[index(i)]; });
-        expect_close("d_weight", b.d_weight, d_weight, [&](int64_t c) { return weight_bound[index(c)]; });
-        expect_close("d_bias", b.d_bias, d_bias, [&](int64_t c) { return bias_bound[index(c)]; });
+        expect_close("d_in", b.d_in, d_in, [&](int64_t i) { return bounds.d_in[index(i)]; });
+        expect_close("d_weight", b.d_weight, d_weight, [&](int64_t c) { return bounds.d_weight[index(c)]; });
+        expect_close("d_bias", b.d_bias, d_bias, [&](int64_t c) { return bounds.d_bias[index(c)]; });
       }
     }
   }

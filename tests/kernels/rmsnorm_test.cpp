@@ -1,5 +1,4 @@
-#include "tests/kernels/reference_rmsnorm.h"
-#include "tests/kernels/support.h"
+#include "tests/kernels/bounds_norm.h"
 
 namespace kiln::tests {
 namespace {
@@ -18,12 +17,6 @@ constexpr Input kInputs[] = {{"unit", 5, 1, 1},      {"pair", 64, 2, 1},        
 
 size_t index(int64_t i) {
   return static_cast<size_t>(i);
-}
-
-// A rounded sum of C squares, each rounded, and a rounded division; adding eps, root and reciprocal: three roundings, and
-// the root halves what came before.
-double rstd_relative_error(int64_t C) {
-  return 0.5 * (sum_error(C) + 3 * kUnit) + 3 * kUnit;
 }
 
 struct Forward {
@@ -49,10 +42,10 @@ TEST(RmsNorm, ForwardMatchesReference) {
                                      to_double(normal(C, "weight")), rows, C, static_cast<double>(kEps));
       const Forward f = forward(isa, 2, input);
       expect_close("rstd", f.rstd, expected.rstd,
-                   [&](int64_t i) { return expected.rstd[index(i)] * rstd_relative_error(C); });
+                   [&](int64_t i) { return expected.rstd[index(i)] * rmsnorm_rstd_relative_error(C, kRootOnCpu); });
       // Two rounded products more.
       expect_close("out", f.out, expected.out, [&](int64_t i) {
-        return std::fabs(expected.out[index(i)]) * (rstd_relative_error(C) + 2 * kUnit);
+        return std::fabs(expected.out[index(i)]) * (rmsnorm_rstd_relative_error(C, kRootOnCpu) + 2 * kUnit);
       });
     }
   }
@@ -111,33 +104,12 @@ TEST(RmsNorm, BackwardMatchesReference) {
         const auto r = reference::rmsnorm_forward(in, weight, rows, C, static_cast<double>(kEps));
         auto d_in = residual ? d_residual : std::vector<double>(index(rows * C));
         auto d_weight = to_double(normal(C, "d_weight"));
-        std::vector<double> in_bound(index(rows * C)), weight_bound(index(C));
-        for (int64_t c = 0; c < C; c++)
-          weight_bound[index(c)] = sum_error(rows + 1) * std::fabs(d_weight[index(c)]);
+        const auto bounds = rmsnorm_backward_bounds(
+            r, in, weight, d_out, residual ? d_residual : std::vector<double>(d_residual.size()), d_weight, rows, C);
         reference::rmsnorm_backward(r, in, weight, d_out, rows, C, d_in, d_weight);
-
-        // h: a rounded rstd and a product, 2 u; d h one more; times the weight one more; a sum of C and a division; then
-        // g, h mean, their difference, the product with rstd (rounded itself) and the sum with the residual.
-        for (int64_t i = 0; i < rows; i++) {
-          const double rstd = r.rstd[index(i)];
-          double mean_gh = 0, gh_size = 0;
-          for (int64_t c = 0; c < C; c++) {
-            const double d = d_out[index(i * C + c)], h = in[index(i * C + c)] * rstd;
-            const double gh = d * weight[index(c)] * h / static_cast<double>(C);
-            mean_gh += gh, gh_size += std::fabs(gh);
-            weight_bound[index(c)] += (sum_error(rows + 1) + 3 * kUnit) * std::fabs(d * h);
-          }
-          const double mean_error = (sum_error(C) + 5 * kUnit) * gh_size;
-          for (int64_t c = 0; c < C; c++) {
-            const double g = std::fabs(d_out[index(i * C + c)] * weight[index(c)]);
-            const double h = std::fabs(in[index(i * C + c)] * rstd);
-            in_bound[index(i * C + c)] = rstd * (h * mean_error + 7 * kUnit * (g + h * std::fabs(mean_gh))) +
-                                         kUnit * std::fabs(residual ? d_residual[index(i * C + c)] : 0);
-          }
-        }
         const Backward b = backward(isa, 2, input, residual, Alias::none);
-        expect_close("d_in", b.d_in, d_in, [&](int64_t i) { return in_bound[index(i)]; });
-        expect_close("d_weight", b.d_weight, d_weight, [&](int64_t c) { return weight_bound[index(c)]; });
+        expect_close("d_in", b.d_in, d_in, [&](int64_t i) { return bounds.d_in[index(i)]; });
+        expect_close("d_weight", b.d_weight, d_weight, [&](int64_t c) { return bounds.d_weight[index(c)]; });
       }
     }
   }

@@ -1,0 +1,49 @@
+"""device.kind=cuda from the outside: one plain sentence and exit code 4 where there is no driver or no device, and the first
+missing kernel by its name where there is. The argument is a kiln that is linked with the emulator."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "program"))
+from support import KILN, make_workplace, remove, require
+
+EMULATED = sys.argv[1]
+folder = make_workplace()
+config = str(folder / "config.json")
+
+
+def run(program, *arguments, **environment):
+    return subprocess.run([program, *arguments], env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def refused(program, arguments, says, **environment):
+    result = run(program, *arguments, "--set", "device.kind=cuda", **environment)
+    require(result.returncode == 4, f"{arguments}: exit code {result.returncode} instead of 4\n{result.stdout}{result.stderr}")
+    for words in says:
+        require(words in result.stderr, f"{arguments}: the message lacks '{words}':\n{result.stderr}")
+    require(not (folder / "run").exists(), f"{arguments} made a run folder")
+
+
+TRAIN, BENCH, PLAN = ("train", config), ("bench", config, "--steps", "1"), ("plan", config)
+MACHINES = {"-1": "no CUDA driver on this machine", "0": "no CUDA device on this machine"}
+for devices, sentence in MACHINES.items():
+    for command in (TRAIN, BENCH):
+        refused(EMULATED, command, [sentence, "hint", "device.kind"], KILN_EMULATOR_DEVICES=devices)
+    version = run(EMULATED, "--version", KILN_EMULATOR_DEVICES=devices).stdout
+    require(sentence in version, version)
+
+# A plan needs no device.
+missing = ["kernel embedding_forward is not implemented for f32 on cuda"]
+for command in (TRAIN, BENCH, PLAN):
+    refused(EMULATED, command, missing)
+refused(EMULATED, PLAN, missing, KILN_EMULATOR_DEVICES="-1")
+require("CUDA emulator" in run(EMULATED, "--version").stdout, "kiln --version lacks the device")
+
+# The real one starts wherever it is, and says what it found.
+version = run(KILN, "--version").stdout
+require("cuda" in version and ("no CUDA driver" in version or "no CUDA device" in version or "sm_" in version), version)
+refused(KILN, TRAIN, ["hint"])
+refused(KILN, PLAN, missing)
+remove(folder)
