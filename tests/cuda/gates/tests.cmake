@@ -1,16 +1,16 @@
 # What can be said of CUDA code without executing it, and where its compiler comes from.
-kiln_python_test(cuda/get_toolkit.py)
+kiln_python_test(cuda/get_toolkit.py TIMEOUT 300)
 if(KILN_HAS_CUDA)
   add_executable(kiln_cuda_occupancy cuda/gates/occupancy.cpp)
   kiln_compile_options(kiln_cuda_occupancy)
   target_include_directories(kiln_cuda_occupancy SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   set(tools --occupancy $<TARGET_FILE:kiln_cuda_occupancy> --ptxas ${CUDAToolkit_BIN_DIR}/ptxas)
-  kiln_python_test(cuda/gates/static_gates.py ARGS --objects ${PROJECT_BINARY_DIR}/kernels/cuda ${tools})
-  kiln_python_test(cuda/gates/static_gates.py NAME cuda/static_gates_self_test
+  kiln_python_test(cuda/gates/static_gates.py TIMEOUT 300 ARGS --objects ${PROJECT_BINARY_DIR}/kernels/cuda ${tools})
+  kiln_python_test(cuda/gates/static_gates.py NAME cuda/gates/self_test TIMEOUT 300
                    ARGS --self-test --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} ${tools})
   if(NOT KILN_SANITIZE)  # what kills a mutant is the emulator, which is many times slower then
     set(mutants --tests $<TARGET_FILE:test_cuda> --objects ${PROJECT_BINARY_DIR}/kernels/cuda --nvcc ${CUDAToolkit_NVCC_EXECUTABLE})
-    kiln_python_test(mutation/cuda.py NAME mutation/cuda_few ARGS --count 12 ${mutants} TIMEOUT 300)
+    kiln_python_test(mutation/cuda.py NAME mutation/cuda_few ARGS --count 12 ${mutants} TIMEOUT 600)
     kiln_python_test(mutation/cuda.py ARGS --count 120 ${mutants} TIMEOUT 10000 LABELS nightly)
   endif()
 endif()
