@@ -65,9 +65,9 @@ shutil.rmtree(folder / "on" / "checkpoints" / "step_00000008")
 before = ceiling_of(folder / "on")[0]
 again = kiln("train", config, "--resume", *gone_on, "--set", "device.threads=1")
 require(ceiling_of(folder / "on") == (before, 8), "the ceiling of a run that goes on")
-require(f"/ {before:.0f} Gflop/s" in again.stdout and "measured when the run began" in again.stdout, again.stdout)
+require(f"/ {before:.1f} Gflop/s" in again.stdout and "measured when the run began" in again.stdout, again.stdout)
 notes = re.findall(r"runs at ([\d.]+) Gflop/s now, at ([\d.]+) when the run began", again.stderr)
-require(all(then == f"{before:.0f}" and abs(int(now) - before) > 0.04 * before for now, then in notes), again.stderr)
+require(all(then == f"{before:.1f}" and abs(float(now) - before) > 0.04 * before for now, then in notes), again.stderr)
 for stderr in (trained.stderr, again.stderr):
     require(stderr.count("may exceed 100 %") <= 1, stderr)
 
