@@ -15,13 +15,13 @@ elseif(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND TARGET CUDA::cudart
   set(KILN_HAS_CUDA ON)
   message(STATUS "CUDA: nvcc ${CUDAToolkit_VERSION} (${CUDAToolkit_NVCC_EXECUTABLE}); kiln is built for the CPU and for GPUs")
 elseif(NOT KILN_CUDA STREQUAL "AUTO")
-  message(FATAL_ERROR "KILN_CUDA=${KILN_CUDA}, but there is no CUDA toolkit (12 or later) with nvcc and libcudart_static.a: "
+  message(FATAL_ERROR "KILN_CUDA=${KILN_CUDA}, but there is no CUDA toolkit (12.8 or later) with nvcc and libcudart_static.a: "
                       "scripts/get-cuda-toolkit brings one, or put an installed one's bin folder on PATH")
 elseif("$ENV{KILN_REQUIRE_CUDA}" STREQUAL "1")
-  message(FATAL_ERROR "KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12 or later: scripts/get-cuda-toolkit brings one, or put "
+  message(FATAL_ERROR "KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12.8 or later: scripts/get-cuda-toolkit brings one, or put "
                       "an installed toolkit's bin folder on PATH")
 else()
-  message(STATUS "CUDA: no nvcc found (12 or later); kiln is built for the CPU, the CUDA tests are skipped "
+  message(STATUS "CUDA: no nvcc found (12.8 or later); kiln is built for the CPU, the CUDA tests are skipped "
                  "(scripts/get-cuda-toolkit brings nvcc)")
 endif()
 if("$ENV{KILN_REQUIRE_CUDA}" STREQUAL "1" AND NOT KILN_HAS_CUDA AND NOT KILN_FUZZ)

@@ -20,4 +20,4 @@ if(known AND (NOT EXISTS "${known}" OR (CUDAToolkit_ROOT AND NOT known STREQUAL 
     unset(${variable} CACHE)
   endforeach()
 endif()
-find_package(CUDAToolkit 12 QUIET)
+find_package(CUDAToolkit 12.8 QUIET)  # the first that leaves PTX uncompressed when asked

@@ -129,10 +129,9 @@ Preference make_preference(const LtProduct& p) {
     check(cublasLtMatmulPreferenceSetAttribute(made, attribute, &value, sizeof value), "stating preferences");
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
-  // Sums that threads add to memory in whatever order they come are not the same each time.
-  prefer(
-      CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-      static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE));
+  // Parts of sums are kept in fp32, whatever the output's type, and not added up in place.
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+         static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   // Unless told, the library takes every matrix to lie on 256 bytes.
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));

@@ -23,7 +23,7 @@ struct Launch {
 template <class... Parameters, class... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (how.grid.x == 0 || how.grid.y == 0) return;  // nothing to do, which CUDA takes for a mistake
-  constexpr size_t kWithoutAsking = 48 * 1024;
+  constexpr size_t kWithoutAsking = 32 * 1024;  // 48 KiB, less what the kernel has besides, of fixed size
   if (how.shared_bytes > kWithoutAsking) {
     check(
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),

@@ -1,4 +1,4 @@
-// CUDA as the rest of Kiln sees it: no type of CUDA's appears here. A kiln built without CUDA has these names too: the
+// CUDA as the rest of Kiln sees it: no type of CUDA's appears here. A kiln built without CUDA has these functions too: the
 // questions answer "no", everything else throws Error(ExitCode::device) with one plain sentence.
 #pragma once
 

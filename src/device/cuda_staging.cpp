@@ -17,6 +17,7 @@ cudaStream_t handle_of(const CudaStream& stream) {
 }  // namespace
 
 CudaStaging::CudaStaging(size_t buffer_bytes) : buffer_bytes_(buffer_bytes) {
+  require(buffer_bytes > 0, "staging needs a buffer");
   // One allocation, so that a failure leaves nothing behind.
   void* memory = nullptr;
   check(cudaMallocHost(&memory, 2 * buffer_bytes_), "allocating pinned memory");

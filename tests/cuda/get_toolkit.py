@@ -172,12 +172,12 @@ class Build(unittest.TestCase):
     def test_without_one_says_so_in_a_line(self):
         code, said = self.configure()
         self.assertEqual(code, 0, said)
-        self.assertIn("-- CUDA: no nvcc found (12 or later); kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit "
+        self.assertIn("-- CUDA: no nvcc found (12.8 or later); kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit "
                       "brings nvcc) -- CUDA: OFF",
                       said)
         code, said = self.configure(KILN_REQUIRE_CUDA="1")
         self.assertNotEqual(code, 0)
-        self.assertIn("KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12 or later: scripts/get-cuda-toolkit brings one", said)
+        self.assertIn("KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12.8 or later: scripts/get-cuda-toolkit brings one", said)
 
     def test_in_the_source_tree_or_where_it_is_said_to_be(self):
         self.make_toolkit(self.folder / ".cuda")

@@ -306,7 +306,8 @@ def main():
         print(f"not argued in {DOC}: {mutant}")
     if done < options.count:
         print(f"{options.count} were asked for, there are no more")
-    if done >= FULL:
+        return 1
+    if options.count >= FULL:
         return 1 if share < LEAST_KILLED or open_ones else 0
     return 1 if len(open_ones) > math.ceil((1 - LEAST_KILLED) * options.count) else 0
 
