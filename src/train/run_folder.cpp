@@ -21,6 +21,7 @@ using nlohmann::json;
 constexpr const char* kMetrics = "metrics.jsonl";
 constexpr const char* kMainLog = "main.log";
 constexpr const char* kConfig = "config.json";
+constexpr const char* kVersions = "versions.json";
 
 // None for what cannot be read (the last line of a run that was killed).
 std::optional<int64_t> step_of_main_log_line(const std::string& line) {
@@ -73,6 +74,19 @@ bool RunFolder::holds_run(const fs::path& path) {
   return fs::exists(path / kMetrics) || fs::exists(path / kMainLog) || fs::exists(path / "checkpoints");
 }
 
+bool RunFolder::holds_beginning(const fs::path& path) {
+  std::error_code not_there;
+  for (const auto& entry : fs::directory_iterator(path, not_there)) {
+    const std::string name = entry.path().filename().string();
+    if (name == kConfig && read_file(entry.path()).find("\"optimizer\"") == std::string::npos) return false;
+    if (name != RunLock::kFile && name != kConfig && name != fmt::format("{}.tmp", kConfig) &&
+        name != kVersions && name != fmt::format("{}.tmp", kVersions)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_step)
     : path_(config.output.dir) {
   fs::create_directories(path_);
@@ -83,7 +97,7 @@ RunFolder::RunFolder(const config::Config& config, Mode mode, int64_t resume_ste
     fs::rename(path, path_ / fmt::format("config_until_step_{}.json", resume_step));
   }
   write_file_atomically(path_ / kConfig, resolved);
-  write_file_atomically(path_ / "versions.json", versions_json() + "\n");
+  write_file_atomically(path_ / kVersions, versions_json() + "\n");
   if (mode == Mode::resume) {
     keep_lines_up_to(path_ / kMetrics, resume_step, step_of_metrics_line);
     keep_lines_up_to(path_ / kMainLog, resume_step, step_of_main_log_line);

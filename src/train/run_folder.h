@@ -58,6 +58,8 @@ class RunFolder {
   // checkpoint).
   static bool holds_run(const std::filesystem::path& path);
   static bool occupied(const std::filesystem::path& path);
+  // Whether there is nothing but what a run writes first, which was stopped before it had a log.
+  static bool holds_beginning(const std::filesystem::path& path);
 
  private:
   void look_at_log(int64_t resume_step);

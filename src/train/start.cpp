@@ -112,7 +112,8 @@ void find_checkpoint(const config::Config& config, const std::string& data, Star
     throw Error(ExitCode::data, fmt::format("none of the checkpoints in {} can be used", folder.string()),
                 "the warnings above say why; --overwrite moves the run aside and starts again");
   }
-  if (!start.checkpoint && start.occupied && !RunFolder::holds_run(folder)) {
+  if (!start.checkpoint && start.occupied && !RunFolder::holds_run(folder) &&
+      !RunFolder::holds_beginning(folder)) {
     throw Error(
         ExitCode::usage,
         fmt::format("{} is not empty, and what is there is no run{}", folder.string(), others_beside(folder)),
