@@ -78,19 +78,20 @@ void check_command(const CLI::App& app, int argc, char** argv) {
               fmt::format("the commands are {}; kiln --help explains them", names_of_commands(app)));
 }
 
-int output_failed(const char* why) {
-  log_error(fmt::format("cannot write to standard output: {}", why));
-  std::fprintf(stderr, "  hint: is the disk full?\n");
-  return static_cast<int>(ExitCode::data);
+int report(const Error& error) {
+  log_error(error.what());
+  if (!error.hint().empty()) std::fprintf(stderr, "  hint: %s\n", error.hint().c_str());
+  return static_cast<int>(error.code());
 }
 
 // What a command printed may still wait in buffers, and a full disk shows only when they are written. A reader that has
 // gone away has seen enough.
 int after_output(int code) {
+  errno = 0;
   std::cout.flush();
   if ((std::fflush(stdout) == 0 && std::cout) || errno == EPIPE) return code;
-  const int failed = output_failed(std::strerror(errno));
-  return code == 0 ? failed : code;
+  const int lost = report(lost_output(std::strerror(errno)));
+  return code == 0 ? lost : code;
 }
 
 int parse_and_run(CLI::App& app, const int& exit_code, int argc, char** argv) {
@@ -100,21 +101,22 @@ int parse_and_run(CLI::App& app, const int& exit_code, int argc, char** argv) {
     return exit_code;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // help, version
-    log_error(sentence(e, app));
-    std::fprintf(stderr, "  hint: %s --help\n", named_command(app).second.c_str());
-    return static_cast<int>(ExitCode::usage);
+    return report(
+        Error(ExitCode::usage, sentence(e, app), fmt::format("{} --help", named_command(app).second)));
   } catch (const Error& e) {
-    log_error(e.what());
-    if (!e.hint().empty()) std::fprintf(stderr, "  hint: %s\n", e.hint().c_str());
-    return static_cast<int>(e.code());
+    return report(e);
   } catch (const std::exception& e) {
-    if (std::ferror(stdout)) return output_failed(e.what());
+    if (std::ferror(stdout)) return report(lost_output(e.what()));
     log_error(e.what());
     return static_cast<int>(ExitCode::failure);
   }
 }
 
 }  // namespace
+
+Error lost_output(const std::string& why) {
+  return {ExitCode::data, fmt::format("cannot write to standard output: {}", why), "is the disk full?"};
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Pre-trains GPT-2 and LLaMA models from a JSON config, on the CPU, with hand-written kernels.",

@@ -2,8 +2,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
+
+#include "src/core/error.h"
 
 namespace kiln::cli {
+
+// Error(ExitCode::data) that says so; `why` in the system's words.
+Error lost_output(const std::string& why);
 
 // Each adds one subcommand; what the chosen one computes as exit code lands in `exit_code`.
 void add_train(CLI::App& app, int& exit_code);

@@ -28,8 +28,7 @@ bool write_out(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
     return true;
   if (errno == EPIPE) return false;
-  throw Error(ExitCode::data, fmt::format("cannot write to standard output: {}", std::strerror(errno)),
-              "is the disk full?");
+  throw lost_output(std::strerror(errno));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// CUDA as the rest of Kiln sees it: no type of CUDA's appears here. A kiln built without CUDA has these functions too: the
-// questions answer "no", everything else throws Error(ExitCode::device) with one plain sentence.
+// CUDA as the rest of Kiln sees it: no type of CUDA's appears here. In a kiln built without CUDA the questions answer "no" and
+// what the rest of Kiln calls throws Error(ExitCode::device) with one plain sentence; streams, events, uninitialised memory
+// and staging (cuda_staging.h), which only code of CUDA uses, are not there.
 #pragma once
 
 #include <cstddef>
