@@ -57,11 +57,9 @@ add_library(kiln_cublaslt INTERFACE)
 target_link_libraries(kiln_cublaslt INTERFACE $<IF:${emulated},kiln_cuda_emulator_libraries,kiln_cublaslt_loader>)
 
 set(KILN_CUDA_FLAGS -std=c++20 -O3 -lineinfo --compress-mode=none --expt-relaxed-constexpr
-    -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90,code=[sm_90,compute_90])
-if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.8)
-  list(APPEND KILN_CUDA_FLAGS -gencode arch=compute_100,code=[sm_100,compute_100])
-endif()
-list(APPEND KILN_CUDA_FLAGS -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror)
+    -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90,code=[sm_90,compute_90]
+    -gencode arch=compute_100,code=[sm_100,compute_100]
+    -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror)
 
 # kiln_cuda_objects(objects): compiles every kernels/cuda/*.cu.
 function(kiln_cuda_objects objects)
