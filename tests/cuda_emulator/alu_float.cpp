@@ -101,6 +101,10 @@ T extreme_or_nan(T a, T b) {  // .NaN: a NaN wins
 AluFunction extreme32(const Statement& s) {
   using F = float;
   const bool minimum = s.opcode == "min";
+  if (s.has("NaN") && s.has("ftz")) {
+    return minimum ? binary<F, F, F>([](F a, F b) { return extreme_or_nan<F, true>(flush(a), flush(b)); })
+                   : binary<F, F, F>([](F a, F b) { return extreme_or_nan<F, false>(flush(a), flush(b)); });
+  }
   if (s.has("NaN")) {
     return minimum ? binary<F, F, F>([](F a, F b) { return extreme_or_nan<F, true>(a, b); })
                    : binary<F, F, F>([](F a, F b) { return extreme_or_nan<F, false>(a, b); });
@@ -194,7 +198,6 @@ bool decode_float(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   if (type != Type::kF32 && type != Type::kF64) return false;
   const bool single = type == Type::kF32;
   const Rounding rounding = rounding_of(s).value_or(Rounding::kNearest);
-  if (!single && (s.has("ftz") || s.has("sat"))) throw UnsupportedInstruction("of that form");
   op.kind = OpKind::kRow;
   op.width = static_cast<uint8_t>(bytes_of(type));
   size_t sources = 0;

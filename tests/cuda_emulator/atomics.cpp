@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "tests/cuda_emulator/memory_ops.h"
+#include "tests/cuda_emulator/rows.h"
 #include "tests/cuda_emulator/small_floats.h"
 
 namespace kiln::emulator {
@@ -47,6 +48,15 @@ uint16_t brain_sum(uint16_t a, uint16_t b) {
   return float_to_brain(brain_to_float(a) + brain_to_float(b));
 }
 
+uint64_t float_sum(uint64_t a, uint64_t b, bool flushes) {
+  const auto number = [flushes](uint64_t bits) {
+    const float x = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    return flushes ? flush(x) : x;
+  };
+  const float sum = number(std::bit_cast<uint32_t>(number(a) + number(b)));
+  return sum == sum ? std::bit_cast<uint32_t>(sum) : 0x7fffffffu;
+}
+
 template <class F>
 uint64_t pair_sum(F sum, uint64_t a, uint64_t b) {
   const uint32_t low = sum(static_cast<uint16_t>(a), static_cast<uint16_t>(b));
@@ -56,7 +66,7 @@ uint64_t pair_sum(F sum, uint64_t a, uint64_t b) {
 
 }  // namespace
 
-uint64_t atomic_result(AtomicKind kind, Type type, uint64_t old, uint64_t b, uint64_t c) {
+uint64_t atomic_result(AtomicKind kind, Type type, uint64_t old, uint64_t b, uint64_t c, bool flushes) {
   switch (type) {
     case Type::kS32:
       return integer_result<int32_t>(kind, old, b, c);
@@ -67,11 +77,8 @@ uint64_t atomic_result(AtomicKind kind, Type type, uint64_t old, uint64_t b, uin
       return integer_result<uint64_t>(kind, old, b, c);
     case Type::kB16:
       return integer_result<uint16_t>(kind, old, b, c);
-    case Type::kF32: {
-      const float sum =
-          std::bit_cast<float>(static_cast<uint32_t>(old)) + std::bit_cast<float>(static_cast<uint32_t>(b));
-      return std::bit_cast<uint32_t>(sum == sum ? sum : std::bit_cast<float>(0x7fffffffu));
-    }
+    case Type::kF32:
+      return float_sum(old, b, flushes);
     case Type::kF64:
       return std::bit_cast<uint64_t>(std::bit_cast<double>(old) + std::bit_cast<double>(b));
     case Type::kF16:

@@ -13,6 +13,7 @@ namespace kiln::emulator {
 
 namespace {
 
+constexpr uint32_t kSharedUnit = 128;  // what %total_smem_size is a multiple of, from sm_80 on
 constexpr uint64_t kDefaultSteps = 100'000'000;  // instructions of one warp of one block
 
 uint64_t steps_from_environment() {
@@ -143,7 +144,7 @@ void Block::write_rows() {
             values[l] = launch_->dynamic_shared;
             break;
           case Special::kTotalShared:
-            values[l] = launch_->dynamic_shared + program.static_shared_bytes;
+            values[l] = align_up(launch_->dynamic_shared + program.static_shared_bytes, kSharedUnit);
             break;
           case Special::kCtaidX:
           case Special::kCtaidY:

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "tests/cuda_emulator/forms.h"
+
 namespace kiln::emulator {
 
 namespace {
@@ -101,14 +103,18 @@ void decode_statement(const Statement& s, const FunctionText& function, Rows& ro
     op.guard_negated = s.guard_negated;
   }
   const Op guarded = op;
-  try {
-    if (decode_control(s, function, rows, kernel, op)) return;
+  const auto is_decoded = [&] {
+    if (decode_control(s, function, rows, kernel, op)) return true;
     for (const auto decode :
          {decode_move, decode_memory, decode_integer, decode_float, decode_half, decode_compare,
           decode_convert, decode_bits, decode_collective, decode_matrix}) {
-      if (decode(s, rows, kernel, op)) return;
+      if (decode(s, rows, kernel, op)) return true;
     }
-    throw UnsupportedInstruction("");
+    return false;
+  };
+  try {
+    if (!is_decoded()) throw UnsupportedInstruction("");
+    if (!known_forms().contains(form_of(s))) throw UnsupportedInstruction("of that form");
   } catch (const UnsupportedInstruction& why) {
     op = guarded;
     op.kind = OpKind::kUnsupported;

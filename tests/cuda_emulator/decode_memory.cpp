@@ -1,4 +1,4 @@
-// ld, st, atom, red, cp.async, fences and prefetches.
+// ld, st, atom, red, cp.async, discard, fences and prefetches.
 #include <fmt/format.h>
 
 #include "tests/cuda_emulator/async_copies.h"
@@ -159,15 +159,25 @@ bool decode_copy_async(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   return true;
 }
 
+bool decode_discard(const Statement& s, Rows& rows, Op& op) {
+  if (operand(s, 1).bits != kDiscardedBytes) throw UnsupportedInstruction("of that size");
+  op.kind = OpKind::kMemory;
+  op.access.space = space_of_statement(s);
+  set_address(operand(s, 0), rows, op);
+  op.collective = run_discard;
+  return true;
+}
+
 }  // namespace
 
 bool decode_memory(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   // Fences order what the emulator executes in order anyway; between blocks they create no order that it knows of.
   if (s.opcode == "membar" || s.opcode == "fence" || s.opcode == "prefetch" || s.opcode == "nanosleep" ||
-      s.opcode == "discard" || s.opcode == "prefetchu") {
+      s.opcode == "prefetchu") {
     op.kind = OpKind::kNothing;
     return true;
   }
+  if (s.opcode == "discard") return decode_discard(s, rows, op);
   const bool loads = s.opcode == "ld" || s.opcode == "ldu";
   op.kind = OpKind::kMemory;
   if (s.opcode == "atom" || s.opcode == "red") return decode_atomic(s, rows, kernel, op);

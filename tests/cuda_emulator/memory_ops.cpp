@@ -81,7 +81,7 @@ void store_row(Registers r, const Op& op, std::byte* to) {
 // ---- checks ----
 
 const char* name_of(Verb verb) {
-  constexpr const char* kNames[] = {"reads", "writes", "updates", "copies", "copies to"};
+  constexpr const char* kNames[] = {"reads", "writes", "updates", "copies", "copies to", "discards"};
   return kNames[static_cast<size_t>(verb)];
 }
 
@@ -117,6 +117,13 @@ Place resolve_shared(Warp& warp, int lane, uint64_t address, size_t bytes, Verb 
                     address, block.launch().dynamic_shared, block.kernel().dynamic_shared_offset));
   }
   return {block.shared() + offset, &block.shared_shadow(), offset, true};
+}
+
+bool is_in_one_parameter(const Warp& warp, uint64_t address, size_t bytes) {
+  for (const Parameter& each : warp.block().kernel().parameters) {
+    if (address >= each.offset && address + bytes <= uint64_t{each.offset} + each.bytes) return true;
+  }
+  return false;
 }
 
 // ---- the common case: 32 lanes side by side ----
@@ -216,12 +223,13 @@ Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes,
     }
     return {warp.block().local(warp.index(), lane) + address, nullptr, 0, false};
   }
-  const auto& parameters = warp.block().parameters();
-  if (address >= parameters.size() || bytes > parameters.size() - address || verb != Verb::kReads) {
+  if (verb != Verb::kReads || !is_in_one_parameter(warp, address, bytes)) {
     out_of_bounds(warp, lane, verb, bytes,
-                  fmt::format("offset {} of {} bytes of parameters", address, parameters.size()));
+                  fmt::format("offset {} of the parameters, {}", address,
+                              verb == Verb::kReads ? "outside of every one or beyond the end of one"
+                                                   : "which are only read"));
   }
-  return {const_cast<std::byte*>(parameters.data()) + address, nullptr, 0, false};
+  return {const_cast<std::byte*>(warp.block().parameters().data()) + address, nullptr, 0, false};
 }
 
 void run_load(Warp& warp, const Op& op, uint32_t lanes) {
@@ -300,11 +308,10 @@ void run_store(Warp& warp, const Op& op, uint32_t lanes) {
 void run_load_parameter(Warp& warp, const Op& op, uint32_t lanes) {
   const Addresses at = addresses_of(warp, op.a, op.offset, op.access.narrow_address);
   const size_t lane_bytes = static_cast<size_t>(op.access.element) * op.access.count;
-  const auto& parameters = warp.block().parameters();
-  if (op.a == kNoRow && op.access.count == 1 && at[0] + lane_bytes <= parameters.size() &&
-      lanes == kAllLanes && op.access.element == op.access.width) {
+  if (op.a == kNoRow && op.access.count == 1 && lanes == kAllLanes && op.access.element == op.access.width &&
+      is_in_one_parameter(warp, at[0], lane_bytes)) {
     with_element(op.access.element, [&]<class T>(T value) {
-      std::memcpy(&value, parameters.data() + at[0], sizeof value);
+      std::memcpy(&value, warp.block().parameters().data() + at[0], sizeof value);
       std::fill_n(row<T>(warp.registers(), op.d), kLanes, value);
     });
     return;
@@ -332,9 +339,20 @@ void run_atomic(Warp& warp, const Op& op, uint32_t lanes) {
     std::memcpy(&old, place.data, access.element);
     std::memcpy(&b, r + op.b + static_cast<uint32_t>(l * access.width), access.width);
     if (op.c != kNoRow) std::memcpy(&c, r + op.c + static_cast<uint32_t>(l * access.width), access.width);
-    const uint64_t made = atomic_result(static_cast<AtomicKind>(op.small), type, old, b, c);
+    const uint64_t made = atomic_result(static_cast<AtomicKind>(op.small), type, old, b, c, !place.shared);
     std::memcpy(place.data, &made, access.element);
     if (op.d != kNoRow) std::memcpy(r + op.d + static_cast<uint32_t>(l * access.width), &old, access.width);
+  }
+}
+
+void run_discard(Warp& warp, const Op& op, uint32_t lanes) {
+  const Addresses at = addresses_of(warp, op.a, op.offset, op.access.narrow_address);
+  for (int l = 0; l < kLanes; ++l) {
+    if ((lanes >> l & 1) == 0) continue;
+    const Place place = resolve(warp, l, op.access.space, at[l], kDiscardedBytes, Verb::kDiscards);
+    if (place.shadow == nullptr || place.shared) warp.fail(l, "discards what is no global memory");
+    check_write(warp, warp.global_clock(), lane_access(place, kDiscardedBytes, l), false);
+    place.shadow->fill(place.offset, kDiscardedBytes, Record{0});
   }
 }
 

@@ -23,7 +23,7 @@ struct Place {
   bool shared = false;
 };
 
-enum class Verb : uint8_t { kReads, kWrites, kUpdates, kCopies, kCopiesTo };
+enum class Verb : uint8_t { kReads, kWrites, kUpdates, kCopies, kCopiesTo, kDiscards };
 
 // Checks alignment and bounds; a finding if they are broken.
 Place resolve(Warp& warp, int lane, Space space, uint64_t address, size_t bytes, Verb verb);
@@ -37,7 +37,12 @@ void run_store(Warp& warp, const Op& op, uint32_t lanes);
 void run_load_parameter(Warp& warp, const Op& op, uint32_t lanes);
 void run_atomic(Warp& warp, const Op& op, uint32_t lanes);
 
-// The atomic operation of `op`, from what is there to what will be.
+// Leaves global memory as if it had never been written.
+constexpr size_t kDiscardedBytes = 128;
+void run_discard(Warp& warp, const Op& op, uint32_t lanes);
+
+// An atomic operation, from what is there to what will be. `flushes`: subnormal fp32 numbers count as zero, as they do in
+// global memory.
 enum class AtomicKind : uint8_t {
   kAdd,
   kMin,
@@ -50,6 +55,6 @@ enum class AtomicKind : uint8_t {
   kIncrement,
   kDecrement
 };
-uint64_t atomic_result(AtomicKind kind, Type type, uint64_t old, uint64_t b, uint64_t c);
+uint64_t atomic_result(AtomicKind kind, Type type, uint64_t old, uint64_t b, uint64_t c, bool flushes);
 
 }  // namespace kiln::emulator

@@ -132,16 +132,21 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
   if (registered == nullptr) return set_error(cudaErrorInvalidDeviceFunction);
   if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // a hint
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return set_error(cudaErrorInvalidValue);
-  return guarded([&] {
-    const uint32_t fixed = decoded(*registered).static_shared_bytes;
-    if (value < 0 || static_cast<uint32_t>(value) + fixed > limits::kSharedPerBlockOptIn) {
-      throw Finding(fmt::format(
-          "cudaFuncSetAttribute: {} bytes of dynamic and {} of static shared memory, the limit is "
-          "{}",
-          value, fixed, limits::kSharedPerBlockOptIn));
+  bool allowed = false;
+  const cudaError_t error = guarded([&] {
+    const Kernel& kernel = decoded(*registered);
+    const uint32_t fixed = kernel.static_shared_bytes;
+    allowed = value >= 0 && static_cast<uint32_t>(value) + fixed <= limits::kSharedPerBlockOptIn;
+    if (allowed) {
+      registered->dynamic_shared_limit = static_cast<uint32_t>(value) + fixed;
+    } else {
+      note(fmt::format(
+          "cudaFuncSetAttribute for {} (whose code begins at {}): {} bytes of dynamic and {} of static shared memory; "
+          "the limit is {} in all",
+          kernel.shown_name, kernel.where(0), value, fixed, limits::kSharedPerBlockOptIn));
     }
-    registered->dynamic_shared_limit = static_cast<uint32_t>(value) + fixed;
   });
+  return allowed ? error : set_error(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {

@@ -90,9 +90,20 @@ void run_product(const Operation& operation, const BatchedProduct& p, const std:
   }
 }
 
+// Sums here are made in one go. By default cuBLAS may add up parts in the type of C, which rounds more than once where that
+// is narrower.
+void check_math(const BlasHandle& handle, cudaDataType c_type) {
+  const bool keeps_type = (handle.math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) != 0 ||
+                          handle.math == CUBLAS_PEDANTIC_MATH;
+  if (c_type != CUDA_R_32F && !keeps_type)
+    not_implemented(fmt::format(
+        "C in {} without CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION (cublasSetMathMode)", type_name(c_type)));
+}
+
 void add_product(cublasHandle_t handle, const BatchedProduct& p) {
   const BlasHandle& data = blas_handle(handle);
   check_product(p);
+  check_math(data, p.c_type);
   const Scalar alpha(p.alpha, data.factors_on_device(), "alpha"),
       beta(p.beta, data.factors_on_device(), "beta");
   if (p.m == 0 || p.n == 0 || p.count == 0) return;

@@ -26,6 +26,17 @@ uint32_t checked_alignment(uint32_t alignment, const char* name) {
   return alignment;
 }
 
+// Sums here are made in one go. Every scheme allows that and comes to the same, but one: parts in the type of D, where that
+// is narrower, are rounded more than once.
+void check_reduction(const LtProblem& problem, uint32_t schemes) {
+  if ((schemes & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK}) != 0)
+    throw Finding(fmt::format("REDUCTION_SCHEME_MASK is {:#x}", schemes));
+  if ((schemes & CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE) != 0 && problem.d.type != CUDA_R_32F)
+    not_implemented(fmt::format("REDUCTION_SCHEME_MASK {:#x}, which lets sums be made of parts in {} (OUTPUT_TYPE, part of "
+                                "the default),",
+                                schemes, type_name(static_cast<cudaDataType>(problem.d.type))));
+}
+
 LtAlgorithm choose(const LtProblem& problem, const PreferenceData& preference) {
   LtAlgorithm chosen{};
   chosen.mark = kMark;
@@ -35,9 +46,7 @@ LtAlgorithm choose(const LtProblem& problem, const PreferenceData& preference) {
   chosen.alignment_b = checked_alignment(preference.alignment_b, "B");
   chosen.alignment_c = checked_alignment(preference.alignment_c, "C");
   chosen.alignment_d = checked_alignment(preference.alignment_d, "D");
-  // Sums here are made in one go, which every choice of reduction schemes allows.
-  if ((preference.reduction_schemes & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK}) != 0)
-    throw Finding(fmt::format("REDUCTION_SCHEME_MASK is {:#x}", preference.reduction_schemes));
+  check_reduction(problem, preference.reduction_schemes);
   if (preference.implementations != ~uint64_t{0}) not_implemented("a choice of implementations");
   return chosen;
 }

@@ -25,7 +25,7 @@ struct MatmulData {
   int64_t bias_stride;
   uint64_t aux;
   int64_t aux_ld, aux_stride;
-  int32_t sm_count, bias_type, aux_type;
+  int32_t bias_type, aux_type;
 };
 
 struct PreferenceData {

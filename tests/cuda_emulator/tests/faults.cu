@@ -56,6 +56,38 @@ __global__ void misaligned(float* m) {
   *reinterpret_cast<float4*>(m + 1) = make_float4(0, 1, 2, 3);  // misaligned
 }
 
+__global__ void misaligned_read(float* m) {
+  const float2 v = *reinterpret_cast<const float2*>(m + 1 + 2 * threadIdx.x);  // misaligned_read
+  m[1024 + threadIdx.x] = v.x + v.y;
+}
+
+__global__ void misaligned_shared_read(float* m) {
+  __shared__ __align__(16) float t[64];
+  t[threadIdx.x] = m[threadIdx.x];
+  t[threadIdx.x + 32] = 0;
+  __syncwarp();
+  const float4 v = *reinterpret_cast<const float4*>(t + 8 + (threadIdx.x & 1));  // misaligned_shared_read
+  m[1024 + threadIdx.x] = v.x + v.w;
+}
+
+struct Eight {
+  float values[8];
+};
+
+__global__ void parameter_beyond(float* m, const __grid_constant__ Eight eight) {
+  const float* values = eight.values;
+  m[threadIdx.x] = values[threadIdx.x];  // parameter_beyond
+}
+
+__global__ void parameter_into_next(float* m, const __grid_constant__ Eight eight, const __grid_constant__ Eight next) {
+  const float* values = eight.values;
+  m[threadIdx.x] = values[threadIdx.x] + next.values[0];  // parameter_into_next
+}
+
+__global__ void parameter_written(float* m, const __grid_constant__ Eight eight) {
+  const_cast<float*>(eight.values)[threadIdx.x] = m[0];  // parameter_written
+}
+
 __global__ void uninitialised_global(float* m, const float* fresh) {
   m[threadIdx.x] = fresh[threadIdx.x];  // uninitialised_global
 }
@@ -246,6 +278,11 @@ void launch_fault(const char* name, float* memory, float* fresh, const float* ho
   if (is("dynamic_beyond")) dynamic_beyond<<<1, 64, 63 * sizeof(float)>>>(memory);
   if (is("local_beyond")) local_beyond<<<1, 32>>>(memory);
   if (is("misaligned")) misaligned<<<1, 1>>>(memory);
+  if (is("misaligned_read")) misaligned_read<<<1, 32>>>(memory);
+  if (is("misaligned_shared_read")) misaligned_shared_read<<<1, 32>>>(memory);
+  if (is("parameter_beyond")) parameter_beyond<<<1, 9>>>(memory, {});
+  if (is("parameter_into_next")) parameter_into_next<<<1, 9>>>(memory, {}, {});
+  if (is("parameter_written")) parameter_written<<<1, 1>>>(memory, {});
   if (is("uninitialised_global")) uninitialised_global<<<1, 32>>>(memory, fresh);
   if (is("uninitialised_tail")) uninitialised_tail<<<1, 32>>>(memory, fresh);
   if (is("uninitialised_shared")) uninitialised_shared<<<1, 64>>>(memory);
@@ -276,6 +313,18 @@ void launch_fault(const char* name, float* memory, float* fresh, const float* ho
 
 void launch_fill(float* to, float value, int count, cudaStream_t stream) {
   fill<<<(count + 255) / 256, 256, 0, stream>>>(to, value, count);
+}
+
+void launch_grid(float* to, dim3 grid) {
+  fill<<<grid, 1>>>(to, 1, 0);
+}
+
+cudaError_t allow_shared(int bytes) {
+  return cudaFuncSetAttribute(many_threads, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+}
+
+cudaError_t allow_shared_beside_static(int bytes) {
+  return cudaFuncSetAttribute(shared_beyond, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
 void launch_many_threads(float* to, int threads, int shared_bytes) {

@@ -65,6 +65,11 @@ constexpr Planted kPlanted[] = {
     {"dynamic_beyond", "shared memory: 252 bytes"},
     {"local_beyond", "of 32 bytes of local memory"},
     {"misaligned", "misaligned: writes 16 bytes at an address that is 4 modulo 16"},
+    {"misaligned_read", "misaligned: reads 8 bytes at an address that is 4 modulo 8"},
+    {"misaligned_shared_read", "misaligned: reads 16 bytes at an address that is 4 modulo 16"},
+    {"parameter_beyond", "out of bounds: reads 4 bytes at offset 40 of the parameters"},
+    {"parameter_into_next", "out of bounds: reads 4 bytes at offset 40 of the parameters"},
+    {"parameter_written", "out of bounds: writes 4 bytes at offset 8 of the parameters, which are only read"},
     {"uninitialised_global", "reads uninitialised global memory"},
     {"uninitialised_tail", "reads uninitialised global memory"},
     {"uninitialised_shared", "reads uninitialised shared memory"},
@@ -137,9 +142,41 @@ TEST(Faults, LaunchLimits) {
   expect(cudaErrorLaunchOutOfResources, "65 threads a block, but __launch_bounds__ promise at most 64");
   launch_fill(memory.data(), 1, 0, nullptr);
   expect(cudaErrorInvalidConfiguration, "a grid of (0,1,1) blocks");
+  for (const dim3 grid : {dim3(1, 65536, 1), dim3(1, 1, 65536), dim3(1u << 31, 1, 1), dim3(1, 1, 0)}) {
+    launch_grid(memory.data(), grid);
+    expect(cudaErrorInvalidConfiguration,
+           fmt::format("a grid of ({},{},{}) blocks", grid.x, grid.y, grid.z).c_str());
+  }
+  launch_grid(memory.data(), dim3(1, 65535, 1));
+  launch_grid(memory.data(), dim3(1, 1, 65535));
   launch_many_threads(memory.data(), 1024, 4096);
   launch_bounded(memory.data(), 64);
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  EXPECT_EQ(capture.all(), "");
+}
+
+// 48 KiB without asking, 163 KiB at most for a device of compute capability 8.0, static shared memory included.
+TEST(Faults, SharedMemoryThatIsAskedFor) {
+  DeviceArray<float> memory(2048);
+  FindingCapture capture;
+  const auto refused = [&](cudaError_t error, const char* message) {
+    EXPECT_EQ(error, cudaErrorInvalidValue);
+    EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
+    EXPECT_NE(capture.all().find(message), std::string::npos) << capture.all();
+    capture.clear();
+  };
+  refused(allow_shared(163 * 1024 + 1), "166913 bytes of dynamic and 0 of static shared memory; the limit is 166912");
+  refused(allow_shared(-1), "-1 bytes of dynamic");
+  refused(allow_shared_beside_static(163 * 1024), "166912 bytes of dynamic and 256 of static shared memory");
+  EXPECT_EQ(allow_shared_beside_static(163 * 1024 - 256), cudaSuccess);
+  launch_many_threads(memory.data(), 64, 49 * 1024);  // what was refused has raised nothing
+  EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
+  capture.clear();
+  EXPECT_EQ(allow_shared(163 * 1024), cudaSuccess);
+  launch_many_threads(memory.data(), 64, 163 * 1024);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  launch_many_threads(memory.data(), 64, 163 * 1024 + 1);
+  refused(cudaPeekAtLastError(), "166913 bytes of shared memory");
   EXPECT_EQ(capture.all(), "");
 }
 

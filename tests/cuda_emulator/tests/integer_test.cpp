@@ -56,32 +56,24 @@ TEST(Integer, Saturation) {
 }
 
 TEST(Integer, WideProductsAndMultiplyAdds) {
-  expect_ptx("mul.wide.s32 %d, %a, %b;", "b64", {"s32", "s32"}, interesting({"s32", "s32"}), [](Values v) {
-    return static_cast<Bits>(int64_t{static_cast<int32_t>(v[0])} * static_cast<int32_t>(v[1]));
+  for_all_types([]<class T>(T, const std::string& type) {
+    const auto product = [](Values v) { return Wide{static_cast<T>(v[0])} * static_cast<T>(v[1]); };
+    const std::vector<std::string> same{type, type, type};
+    expect_ptx("mad.lo." + type + " %d, %a, %b, %c;", type, same, interesting(same),
+               [](Values v) { return v[0] * v[1] + v[2]; });
+    expect_ptx("mad.hi." + type + " %d, %a, %b, %c;", type, same, interesting(same), [](Values v) {
+      const __uint128_t bits = static_cast<__uint128_t>(Wide{static_cast<T>(v[0])}) *
+                               static_cast<__uint128_t>(Wide{static_cast<T>(v[1])});
+      return static_cast<Bits>(bits >> (8 * sizeof(T))) + v[2];
+    });
+    if (sizeof(T) == 8) return;
+    const std::string wide = sizeof(T) == 2 ? "u32" : "u64";
+    expect_ptx("mul.wide." + type + " %d, %a, %b;", wide, {type, type}, interesting({type, type}),
+               [&](Values v) { return static_cast<Bits>(product(v)); });
+    expect_ptx("mad.wide." + type + " %d, %a, %b, %c;", wide, {type, type, wide},
+               interesting({type, type, wide}),
+               [&](Values v) { return static_cast<Bits>(product(v)) + v[2]; });
   });
-  expect_ptx("mul.wide.u32 %d, %a, %b;", "b64", {"u32", "u32"}, interesting({"u32", "u32"}),
-             [](Values v) { return v[0] * v[1]; });
-  expect_ptx("mul.wide.s16 %d, %a, %b;", "b32", {"s16", "s16"}, interesting({"s16", "s16"}), [](Values v) {
-    return static_cast<Bits>(int32_t{static_cast<int16_t>(v[0])} * static_cast<int16_t>(v[1]));
-  });
-  expect_ptx("mul.wide.u16 %d, %a, %b;", "b32", {"u16", "u16"}, interesting({"u16", "u16"}),
-             [](Values v) { return v[0] * v[1]; });
-  expect_ptx("mad.wide.u32 %d, %a, %b, %c;", "b64", {"u32", "u32", "u64"}, interesting({"u32", "u32", "u64"}),
-             [](Values v) { return v[0] * v[1] + v[2]; });
-  expect_ptx("mad.wide.s32 %d, %a, %b, %c;", "b64", {"s32", "s32", "s64"}, interesting({"s32", "s32", "s64"}),
-             [](Values v) {
-               return static_cast<Bits>(int64_t{static_cast<int32_t>(v[0])} * static_cast<int32_t>(v[1])) +
-                      v[2];
-             });
-  for (const char* type : {"s16", "s32", "s64"}) {
-    expect_ptx(std::string("mad.lo.") + type + " %d, %a, %b, %c;", type, {type, type, type},
-               interesting({type, type, type}), [](Values v) { return v[0] * v[1] + v[2]; });
-  }
-  expect_ptx("mad.hi.s32 %d, %a, %b, %c;", "b32", {"s32", "s32", "s32"}, interesting({"s32", "s32", "s32"}),
-             [](Values v) {
-               const int64_t product = int64_t{static_cast<int32_t>(v[0])} * static_cast<int32_t>(v[1]);
-               return static_cast<Bits>(product >> 32) + v[2];
-             });
 }
 
 TEST(Integer, OneOperand) {
@@ -137,6 +129,8 @@ TEST(Bitwise, ShiftsClampTheirAmount) {
                [width](Values v) { return v[1] >= static_cast<Bits>(width) ? 0 : v[0] << v[1]; });
     expect_ptx("shr.u" + bits + " %d, %a, %b;", "b" + bits, {"u" + bits, "u32"}, columns,
                [width](Values v) { return v[1] >= static_cast<Bits>(width) ? 0 : v[0] >> v[1]; });
+    expect_ptx("shr.b" + bits + " %d, %a, %b;", "b" + bits, {"u" + bits, "u32"}, columns,
+               [width](Values v) { return v[1] >= static_cast<Bits>(width) ? 0 : v[0] >> v[1]; });
     expect_ptx("shr.s" + bits + " %d, %a, %b;", "b" + bits, {"u" + bits, "u32"}, columns, [width](Values v) {
       const int64_t value = static_cast<int64_t>(v[0] << (64 - width)) >> (64 - width);
       return static_cast<Bits>(value >> (v[1] > 63 ? 63 : v[1]));
@@ -182,6 +176,11 @@ TEST(Bitwise, Counts) {
     expect_ptx("bfind.s" + bits + " %d, %a;", "b32", {type}, columns, [&](Values v) {
       const Bits all = ~Bits{0} >> (64 - width);
       return static_cast<Bits>(leading(v[0] >> (width - 1) & 1 ? ~v[0] & all : v[0]));
+    });
+    expect_ptx("bfind.shiftamt.s" + bits + " %d, %a;", "b32", {type}, columns, [&](Values v) {
+      const Bits all = ~Bits{0} >> (64 - width);
+      const int position = leading(v[0] >> (width - 1) & 1 ? ~v[0] & all : v[0]);
+      return position < 0 ? ~Bits{0} : static_cast<Bits>(width - 1 - position);
     });
     expect_ptx("brev.b" + bits + " %d, %a;", type, {type}, columns, [width](Values v) {
       Bits result = 0;
@@ -275,6 +274,14 @@ TEST(Bitwise, BytePermutations) {
   });
 }
 
+TEST(Move, KeepsBits) {
+  for (const std::string type :
+       {"b16", "s16", "u16", "b32", "s32", "u32", "f32", "b64", "s64", "u64", "f64"}) {
+    const std::string bits = "u" + type.substr(1);
+    expect_ptx("mov." + type + " %d, %a;", bits, {bits}, interesting({bits}), [](Values v) { return v[0]; });
+  }
+}
+
 TEST(Move, PacksAndUnpacks) {
   expect_ptx("mov.b32 %d, {%a, %b};", "b32", {"u16", "u16"}, interesting({"u16", "u16"}),
              [](Values v) { return v[1] << 16 | v[0]; });
@@ -291,41 +298,78 @@ TEST(Move, PacksAndUnpacks) {
              [](Values) { return Bits{0x3fc00000}; });
 }
 
+// One comparison alone and with a third predicate, plain and negated, in all ways to combine them.
+void check_setp(const std::string& how, const std::string& type, const std::string& as, const Reference& expected) {
+  const std::vector<std::string> types{as, as, "pred"};
+  const std::vector<Column> columns = interesting(types);
+  expect_ptx("setp." + how + "." + type + " %d, %a, %b;", "pred", types, columns, expected);
+  expect_ptx("setp." + how + ".and." + type + " %d, %a, %b, %c;", "pred", types, columns,
+             [&](Values v) { return expected(v) & v[2]; });
+  expect_ptx("setp." + how + ".or." + type + " %d, %a, %b, !%c;", "pred", types, columns,
+             [&](Values v) { return expected(v) | (v[2] ^ 1); });
+  expect_ptx("setp." + how + ".xor." + type + " %q|%d, %a, %b, %c;", "pred", types, columns,
+             [&](Values v) { return expected(v) ^ 1 ^ v[2]; });
+}
+
+template <class T, class F>
+void for_all_orders(const std::string& type, F check) {
+  const auto with = [&](const std::string& how, auto compare) {
+    check(how, type,
+          [compare](Values v) { return Bits{compare(static_cast<T>(v[0]), static_cast<T>(v[1]))}; });
+  };
+  with("eq", [](T a, T b) { return a == b; });
+  with("ne", [](T a, T b) { return a != b; });
+  with("lt", [](T a, T b) { return a < b; });
+  with("le", [](T a, T b) { return a <= b; });
+  with("gt", [](T a, T b) { return a > b; });
+  with("ge", [](T a, T b) { return a >= b; });
+}
+
 TEST(Compare, Integers) {
   for_all_types([]<class T>(T, const std::string& type) {
-    const auto columns = interesting({type, type});
-    const auto check = [&](const std::string& how, auto expected) {
-      expect_ptx("setp." + how + "." + type + " %d, %a, %b;", "pred", {type, type}, columns,
-                 [&](Values v) { return Bits{expected(static_cast<T>(v[0]), static_cast<T>(v[1]))}; });
-    };
-    check("eq", [](T a, T b) { return a == b; });
-    check("ne", [](T a, T b) { return a != b; });
-    check("lt", [](T a, T b) { return a < b; });
-    check("le", [](T a, T b) { return a <= b; });
-    check("gt", [](T a, T b) { return a > b; });
-    check("ge", [](T a, T b) { return a >= b; });
+    const std::string width = type.substr(1);
+    for_all_orders<T>(type, [&](const std::string& how, const std::string&, const Reference& expected) {
+      check_setp(how, type, type, expected);
+      for (const std::string result : {"u32", "s32", "f32"}) {
+        const Bits yes = result == "f32" ? 0x3f800000 : 0xffffffff;
+        expect_ptx("set." + how + "." + result + "." + type + " %d, %a, %b;", "b32", {type, type},
+                   interesting({type, type}), [&](Values v) { return expected(v) ? yes : 0; });
+      }
+      if (std::is_signed_v<T>) return;
+      if (how == "eq" || how == "ne") check_setp(how, "b" + width, type, expected);
+      const std::string same = how == "lt" ? "lo" : how == "le" ? "ls" : how == "gt" ? "hi" : "hs";
+      if (how != "eq" && how != "ne") check_setp(same, type, type, expected);
+    });
   });
 }
 
-TEST(Compare, CombinesWithAPredicateAndGivesTheOpposite) {
+TEST(Compare, TheOppositeAndNoResult) {
   const std::vector<std::string> types{"s32", "s32", "pred"};
   const auto columns = interesting(types);
   const auto less = [](Values v) { return Bits{static_cast<int32_t>(v[0]) < static_cast<int32_t>(v[1])}; };
-  expect_ptx("setp.lt.and.s32 %d, %a, %b, %c;", "pred", types, columns,
-             [&](Values v) { return less(v) & v[2]; });
-  expect_ptx("setp.lt.or.s32 %d, %a, %b, !%c;", "pred", types, columns,
-             [&](Values v) { return less(v) | (v[2] ^ 1); });
   expect_ptx("setp.lt.xor.s32 %d|%q, %a, %b, %c;", "pred", types, columns,
              [&](Values v) { return less(v) ^ v[2]; });
   expect_ptx("setp.lt.and.s32 %q|%d, %a, %b, %c;", "pred", types, columns,
              [&](Values v) { return (less(v) ^ 1) & v[2]; });
-  expect_ptx("selp.b32 %d, %a, %b, %c;", "b32", types, columns, [](Values v) { return v[2] ? v[0] : v[1]; });
-  expect_ptx("slct.b32.s32 %d, %a, %b, %c;", "b32", {"u32", "u32", "s32"}, interesting({"u32", "u32", "s32"}),
-             [](Values v) { return static_cast<int32_t>(v[2]) >= 0 ? v[0] : v[1]; });
-  expect_ptx("set.lt.u32.s32 %d, %a, %b;", "b32", {"s32", "s32"}, interesting({"s32", "s32"}),
-             [&](Values v) { return less(v) ? 0xffffffff : Bits{0}; });
-  expect_ptx("set.lt.f32.s32 %d, %a, %b;", "b32", {"s32", "s32"}, interesting({"s32", "s32"}),
-             [&](Values v) { return less(v) ? Bits{0x3f800000} : Bits{0}; });
+  expect_ptx("setp.lt.s32 _|%d, %a, %b;", "pred", types, columns, [&](Values v) { return less(v) ^ 1; });
+}
+
+TEST(Compare, Selections) {
+  for (const std::string type :
+       {"b16", "s16", "u16", "b32", "s32", "u32", "f32", "b64", "s64", "u64", "f64"}) {
+    const std::string bits = "u" + type.substr(1);
+    const auto columns = interesting({bits, bits, "pred"});
+    expect_ptx("selp." + type + " %d, %a, %b, %c;", bits, {bits, bits, "pred"}, columns,
+               [](Values v) { return v[2] ? v[0] : v[1]; });
+    expect_ptx("selp." + type + " %d, %a, %b, !%c;", bits, {bits, bits, "pred"}, columns,
+               [](Values v) { return v[2] ? v[1] : v[0]; });
+    if (bits == "u16") continue;
+    expect_ptx("slct." + type + ".s32 %d, %a, %b, %c;", bits, {bits, bits, "s32"},
+               interesting({bits, bits, "s32"}),
+               [](Values v) { return static_cast<int32_t>(v[2]) >= 0 ? v[0] : v[1]; });
+    expect_ptx("slct." + type + ".f32 %d, %a, %b, %c;", bits, {bits, bits, "f32"},
+               interesting({bits, bits, "f32"}), [](Values v) { return f32(v[2]) >= 0 ? v[0] : v[1]; });
+  }
 }
 
 }  // namespace

@@ -117,35 +117,6 @@ TEST(Parser, UnknownFormsStop) {
   EXPECT_EQ(capture.all(), "");
 }
 
-TEST(Parser, IndexedBranches) {
-  Column index(32);
-  for (size_t i = 0; i < 32; ++i) index[i] = i % 3;
-  const Column got = run_ptx(R"(
-    brx.idx %a, targets;
-    targets: .branchtargets zero, one, two;
-    zero: mov.u32 %d, 100; bra.uni out;
-    one: mov.u32 %d, 200; bra.uni out;
-    two: mov.u32 %d, 300;
-    out:)",
-                             "b32", {"u32"}, {index});
-  for (size_t i = 0; i < 32; ++i) EXPECT_EQ(got[i], 100 * (i % 3 + 1));
-}
-
-TEST(Parser, LoopsOfDifferentLengthsPerLane) {
-  Column count(64);
-  for (size_t i = 0; i < 64; ++i) count[i] = i * 7 % 19;
-  const Column got = run_ptx(R"(
-    .reg .b32 %k; .reg .pred %more;
-    mov.u32 %d, 0; mov.u32 %k, 0;
-    loop: setp.lt.u32 %more, %k, %a;
-    @!%more bra out;
-    add.u32 %k, %k, 1; add.u32 %d, %d, %k;
-    bra loop;
-    out:)",
-                             "b32", {"u32"}, {count});
-  for (size_t i = 0; i < 64; ++i) EXPECT_EQ(got[i], count[i] * (count[i] + 1) / 2);
-}
-
 }  // namespace
 
 }  // namespace kiln::emulator::testing

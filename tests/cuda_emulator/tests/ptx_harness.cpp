@@ -9,6 +9,7 @@
 #include <memory>
 #include <random>
 
+#include "tests/cuda_emulator/forms.h"
 #include "tests/cuda_emulator/launch.h"
 #include "tests/cuda_emulator/modules.h"
 #include "tests/cuda_emulator/tests/device_array.h"
@@ -61,14 +62,40 @@ std::vector<Bits> special_values(const std::string& type) {
 
 uint64_t kernel_count = 0;
 
+std::set<std::string> forms_so_far, modifiers_so_far;
+
+// Takes down what the lines of the body, which begins in the first of them, are made of.
+void note_forms(const std::string& text, const std::string& kernel, int first_line, int lines) {
+  const ModuleText module{std::string(text)};
+  for (const Statement& statement : module.parse(kernel).statements) {
+    if (statement.ptx_line < first_line || statement.ptx_line >= first_line + lines) continue;
+    forms_so_far.insert(form_of(statement));
+    for (const std::string_view modifier : statement.modifiers)
+      modifiers_so_far.insert(fmt::format("{}.{}", statement.opcode, modifier));
+  }
+}
+
+int lines_of(const std::string& text) {
+  return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
+}
+
 }  // namespace
 
+const std::set<std::string>& executed_forms() {
+  return forms_so_far;
+}
+
+const std::set<std::string>& executed_modifiers() {
+  return modifiers_so_far;
+}
+
 Column run_ptx(const std::string& body, const std::string& result, const std::vector<std::string>& types,
-               const std::vector<Column>& columns, const Column& active) {
+               const std::vector<Column>& columns, const Column& active, const std::string& module_text) {
   const size_t threads = columns.empty() ? kLanes : columns[0].size();
   const std::string name = fmt::format("instruction_{}", ++kernel_count);
-  std::string text = ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry " + name +
-                     "(.param .u64 out, .param .u64 active";
+  std::string text = fmt::format(
+      ".version 9.0\n.target sm_80\n.address_size 64\n{}\n.visible .entry {}(.param .align 16 .b8 block[16], .param .u64 out, .param .u64 active",
+      module_text, name);
   for (size_t i = 0; i < types.size(); ++i) text += fmt::format(", .param .u64 in{}", i);
   text += fmt::format(
       ")\n{{\n.reg .pred %on, %q;\n.reg .b32 %lane;\n.reg .b64 %at, %slot, %wide;\n.reg .{} %d;\n",
@@ -92,7 +119,9 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
   text +=
       "ld.param.u64 %at, [active];\nadd.s64 %at, %at, %slot;\nld.global.u64 %wide, [%at];\nsetp.ne.u64 %on, "
       "%wide, 0;\n";
-  text += "@!%on bra done;\n" + body + "\ndone:\n";
+  text += "@!%on bra done;\n";
+  const int first_line = 1 + lines_of(text);
+  text += fmt::format("{}\ndone:\n", body);
   text += "ld.param.u64 %at, [out];\nadd.s64 %at, %at, %slot;\n";
   if (result == "pred") {
     text += "selp.u64 %wide, 1, 0, %d;\nst.global.u64 [%at], %wide;\n";
@@ -101,16 +130,19 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
   }
   text += "ret;\n}\n";
 
+  note_forms(text, name, first_line, 1 + lines_of(body));
   Module module(text);
   const Column on = active.empty() ? Column(threads, 1) : active;
   DeviceArray<Bits> out(threads), mask(on);
   std::vector<std::unique_ptr<DeviceArray<Bits>>> inputs;
+  uint8_t block[16];
+  std::copy(std::begin(kParameterBlock), std::end(kParameterBlock), block);
   Bits* pointers[6] = {out.data(), mask.data()};
-  void* arguments[6] = {&pointers[0], &pointers[1]};
+  void* arguments[7] = {block, &pointers[0], &pointers[1]};
   for (size_t i = 0; i < types.size(); ++i) {
     inputs.push_back(std::make_unique<DeviceArray<Bits>>(columns[i]));
     pointers[2 + i] = inputs.back()->data();
-    arguments[2 + i] = &pointers[2 + i];
+    arguments[3 + i] = &pointers[2 + i];
   }
   add_launch(Streams::instance().default_stream(), module.kernel(name), {},
              {static_cast<uint32_t>(threads), 1, 1}, 0, arguments);
@@ -118,29 +150,27 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
 }
 
 void expect_ptx(const std::string& body, const std::string& result, const std::vector<std::string>& types,
-                const std::vector<Column>& columns, const Reference& expected) {
+                const std::vector<Column>& columns, const Reference& expected, const std::string& module) {
   const size_t threads = columns[0].size();
   Column odd(threads);
   for (size_t i = 0; i < threads; ++i) odd[i] = i & 1;
-  const Column all_lanes = run_ptx(body, result, types, columns),
-               odd_lanes = run_ptx(body, result, types, columns, odd);
+  const Column all_lanes = run_ptx(body, result, types, columns, {}, module),
+               odd_lanes = run_ptx(body, result, types, columns, odd, module);
   const int bits = result == "pred" ? 1 : bits_of(result);
   const Bits mask = bits == 64 ? ~Bits{0} : (Bits{1} << bits) - 1;
   const Bits untouched = result == "pred" ? 0 : kUntouched & mask;
   int wrong = 0;
+  std::vector<Bits> operands(columns.size());
   for (size_t i = 0; i < threads && wrong < 5; ++i) {
-    std::vector<Bits> operands;
-    std::string shown;
-    for (const Column& column : columns) {
-      operands.push_back(column[i]);
-      shown += fmt::format(" {:#x}", column[i]);
-    }
+    for (size_t k = 0; k < columns.size(); ++k) operands[k] = columns[k][i];
     const Bits wanted = expected(operands) & mask;
-    const bool fine = all_lanes[i] == wanted && odd_lanes[i] == (i & 1 ? wanted : untouched);
-    wrong += fine ? 0 : 1;
-    EXPECT_TRUE(fine) << body << " of" << shown << fmt::format(" is {:#x}", all_lanes[i])
-                      << fmt::format(", {:#x} where half the lanes are off, but {:#x} is expected",
-                                     odd_lanes[i], wanted);
+    if (all_lanes[i] == wanted && odd_lanes[i] == (i & 1 ? wanted : untouched)) continue;
+    ++wrong;
+    std::string shown;
+    for (const Bits operand : operands) shown += fmt::format(" {:#x}", operand);
+    ADD_FAILURE() << body << " of" << shown << fmt::format(" is {:#x}", all_lanes[i])
+                  << fmt::format(", {:#x} where half the lanes are off, but {:#x} is expected", odd_lanes[i],
+                                 wanted);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,19 +28,27 @@ inline Bits bits_of(double x) {
   return std::bit_cast<Bits>(x);
 }
 
+constexpr uint8_t kParameterBlock[16] = {0x81, 0x12, 0xf3, 0x64, 0x95, 0x26, 0xd7, 0x48,
+                                         0xb9, 0x3a, 0xeb, 0x5c, 0xcd, 0x7e, 0xaf, 0x90};
+
 using Column = std::vector<Bits>;  // one operand's value for each thread
 
 // Launches a kernel of one block with as many threads as the columns are long: `body` finds them in registers %a, %b, %c,
 // %e of the types given (b16, b32, b64, pred ...) and leaves its result in %d. Threads whose value in `active` is 0 skip
-// the body and keep 0x5a5a... in %d. Returns the results, as 64 bits each.
+// the body and keep 0x5a5a... in %d. Returns the results, as 64 bits each. `module` is what stands outside of the kernel.
+// The kernel's parameter `block` are the 16 bytes kParameterBlock.
 Column run_ptx(const std::string& body, const std::string& result, const std::vector<std::string>& types,
-               const std::vector<Column>& columns, const Column& active = {});
+               const std::vector<Column>& columns, const Column& active = {}, const std::string& module = "");
+
+// What all bodies so far consisted of: the forms of their statements (forms.h), and every "opcode.modifier".
+const std::set<std::string>& executed_forms();
+const std::set<std::string>& executed_modifiers();
 
 // Runs an instruction on all threads, and once more with every second lane switched off, and expects `expected` of the
 // operands, bit by bit (`differ` may excuse). What the switched-off lanes hold must not change.
 using Reference = std::function<Bits(Values)>;
 void expect_ptx(const std::string& body, const std::string& result, const std::vector<std::string>& types,
-                const std::vector<Column>& columns, const Reference& expected);
+                const std::vector<Column>& columns, const Reference& expected, const std::string& module = "");
 
 // Columns of values that matter (limits, signs, subnormals, NaN, ties) combined with each other, then random ones; as
 // many as there are types, the same length. Types as in PTX: s32, u64, f32, f16 ...

@@ -1,15 +1,13 @@
-// Instructions of the whole warp against their description in the PTX ISA: shuffles, votes, reductions, matrices,
-// asynchronous copies; and memory instructions: vectors, extension, atomics.
+// Instructions of whole warps and blocks against their description in the PTX ISA: shuffles, votes, reductions, barriers; and
+// what special registers say.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <random>
 
-#include "tests/cuda_emulator/small_floats.h"
+#include "tests/cuda_emulator/launch.h"
+#include "tests/cuda_emulator/modules.h"
 #include "tests/cuda_emulator/tests/device_array.h"
-#include "tests/cuda_emulator/tests/instructions.h"
 #include "tests/cuda_emulator/tests/ptx_harness.h"
 
 namespace kiln::emulator::testing {
@@ -120,38 +118,84 @@ TEST(Warp, Reductions) {
 }
 
 TEST(Warp, Matches) {
-  Column values(64);
-  for (size_t i = 0; i < 64; ++i) values[i] = i < 32 ? i % 5 : 9;
-  const Column any = run_ptx("match.any.sync.b32 %d, %a, -1;", "b32", {"u32"}, {values});
-  const Column all = run_ptx("{.reg .pred %p; match.all.sync.b32 %d|%p, %a, -1;}", "b32", {"u32"}, {values});
-  for (size_t i = 0; i < 64; ++i) {
-    Bits same = 0;
-    for (size_t other = 0; other < 32; ++other)
-      same |= Bits{values[i / 32 * 32 + other] == values[i]} << other;
-    EXPECT_EQ(any[i], same);
-    EXPECT_EQ(all[i], i < 32 ? 0 : 0xffffffff);
+  for (const std::string bits : {"32", "64"}) {
+    Column values(96);  // the high half counts too
+    const Bits high = bits == "64" ? Bits{1} << 40 : 0;
+    for (size_t i = 0; i < 96; ++i) values[i] = i < 32 ? i % 5 : i < 64 ? 9 : 9 + high * (i % 2);
+    const auto run = [&](const std::string& body, const std::string& type) {
+      return run_ptx("{.reg .pred %p; .reg .b32 %r; " + body + "}", type, {"u" + bits}, {values});
+    };
+    const Column any = run("match.any.sync.b" + bits + " %d, %a, -1;", "b32");
+    const Column all = run("match.all.sync.b" + bits + " %d|%p, %a, -1;", "b32");
+    const Column agree = run("match.all.sync.b" + bits + " %r|%d, %a, -1;", "pred");
+    for (size_t i = 0; i < 96; ++i) {
+      Bits same = 0;
+      for (size_t other = 0; other < 32; ++other)
+        same |= Bits{values[i / 32 * 32 + other] == values[i]} << other;
+      EXPECT_EQ(any[i], same);
+      EXPECT_EQ(all[i], same == 0xffffffff ? same : 0);
+      EXPECT_EQ(agree[i], Bits{same == 0xffffffff});
+    }
   }
 }
 
+// A grid and blocks of three dimensions, with shared memory of both kinds.
 TEST(Warp, SpecialRegisters) {
-  const Column any = counted(64, 0, 0);
-  const auto check = [&](const std::string& name, auto expected) {
-    const Column got = run_ptx("mov.u32 %d, " + name + ";", "b32", {"u32"}, {any});
-    for (Bits i = 0; i < 64; ++i) ASSERT_EQ(got[i], expected(i) & 0xffffffff) << name << " of " << i;
+  struct Said {
+    std::string name;
+    std::function<Bits(const dim3& block, const dim3& thread, Bits number)> expected;
   };
-  check("%tid.x", [](Bits i) { return i; });
-  check("%tid.y", [](Bits) { return Bits{0}; });
-  check("%ntid.x", [](Bits) { return Bits{64}; });
-  check("%nctaid.x", [](Bits) { return Bits{1}; });
-  check("%ctaid.x", [](Bits) { return Bits{0}; });
-  check("%laneid", [](Bits i) { return i % 32; });
-  check("%warpid", [](Bits i) { return i / 32; });
-  check("%lanemask_eq", [](Bits i) { return Bits{1} << i % 32; });
-  check("%lanemask_lt", [](Bits i) { return (Bits{1} << i % 32) - 1; });
-  check("%lanemask_le", [](Bits i) { return (Bits{2} << i % 32) - 1; });
-  check("%lanemask_gt", [](Bits i) { return ~((Bits{2} << i % 32) - 1); });
-  check("%lanemask_ge", [](Bits i) { return ~((Bits{1} << i % 32) - 1); });
-  check("WARP_SZ", [](Bits) { return Bits{32}; });
+  const dim3 grid(3, 2, 4), threads(5, 4, 3);
+  const auto below = [](Bits lane) { return (Bits{1} << lane) - 1; };
+  const std::vector<Said> all = {
+      {"%tid.x", [](auto&, auto& t, Bits) { return t.x; }},
+      {"%tid.y", [](auto&, auto& t, Bits) { return t.y; }},
+      {"%tid.z", [](auto&, auto& t, Bits) { return t.z; }},
+      {"%ntid.x", [](auto&, auto&, Bits) { return 5; }},
+      {"%ntid.y", [](auto&, auto&, Bits) { return 4; }},
+      {"%ntid.z", [](auto&, auto&, Bits) { return 3; }},
+      {"%ctaid.x", [](auto& b, auto&, Bits) { return b.x; }},
+      {"%ctaid.y", [](auto& b, auto&, Bits) { return b.y; }},
+      {"%ctaid.z", [](auto& b, auto&, Bits) { return b.z; }},
+      {"%nctaid.x", [](auto&, auto&, Bits) { return 3; }},
+      {"%nctaid.y", [](auto&, auto&, Bits) { return 2; }},
+      {"%nctaid.z", [](auto&, auto&, Bits) { return 4; }},
+      {"%laneid", [](auto&, auto&, Bits i) { return i % 32; }},
+      {"%warpid", [](auto&, auto&, Bits i) { return i / 32; }},
+      {"%nwarpid", [](auto&, auto&, Bits) { return 2; }},
+      {"%lanemask_eq", [](auto&, auto&, Bits i) { return Bits{1} << i % 32; }},
+      {"%lanemask_lt", [&](auto&, auto&, Bits i) { return below(i % 32); }},
+      {"%lanemask_le", [&](auto&, auto&, Bits i) { return below(i % 32 + 1); }},
+      {"%lanemask_gt", [&](auto&, auto&, Bits i) { return ~below(i % 32 + 1); }},
+      {"%lanemask_ge", [&](auto&, auto&, Bits i) { return ~below(i % 32); }},
+      {"%dynamic_smem_size", [](auto&, auto&, Bits) { return 100; }},
+      {"%total_smem_size", [](auto&, auto&, Bits) { return 128; }},  // 100 and 8, in units of 128
+      {"WARP_SZ", [](auto&, auto&, Bits) { return 32; }}};
+  std::string text =
+      ".visible .entry specials(.param .u64 out) {\n.reg .b32 %r<9>; .reg .b64 %d<9>; .shared .b64 fixed;\n"
+      "mov.u32 %r1, %ctaid.z; mad.lo.u32 %r1, %r1, 2, %ctaid.y; mad.lo.u32 %r1, %r1, 3, %ctaid.x;\n"
+      "mad.lo.u32 %r1, %r1, 3, %tid.z; mad.lo.u32 %r1, %r1, 4, %tid.y; mad.lo.u32 %r1, %r1, 5, %tid.x;\n"
+      "ld.param.u64 %d1, [out]; mad.wide.u32 %d1, %r1, 128, %d1; mov.u32 %r3, fixed;\n";
+  for (size_t i = 0; i < all.size(); ++i)
+    text += "mov.u32 %r2, " + all[i].name + "; st.global.u32 [%d1+" + std::to_string(4 * i) + "], %r2;\n";
+  Module module(text + "ret;\n}\n");
+  const size_t count = 24 * 60;
+  DeviceArray<uint32_t> out(32 * count);
+  uint32_t* pointer = out.data();
+  void* arguments[] = {&pointer};
+  add_launch(Streams::instance().default_stream(), module.kernel("specials"), {grid.x, grid.y, grid.z},
+             {threads.x, threads.y, threads.z}, 100, arguments);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (size_t row = 0; row < count; ++row) {
+      const unsigned number = static_cast<unsigned>(row % 60), b = static_cast<unsigned>(row / 60);
+      const dim3 block(b % 3, b / 3 % 2, b / 6), thread(number % 5, number / 5 % 4, number / 20);
+      uint32_t said = 0;
+      ASSERT_EQ(cudaMemcpy(&said, out.data() + 32 * row + i, 4, cudaMemcpyDeviceToHost), cudaSuccess);
+      ASSERT_EQ(said, static_cast<uint32_t>(all[i].expected(block, thread, number)))
+          << all[i].name << " of thread " << number << ", block " << b;
+    }
+  }
 }
 
 TEST(Block, BarriersReduce) {
@@ -161,212 +205,37 @@ TEST(Block, BarriersReduce) {
     for (const Bits got : run_ptx(instruction, type, {"pred"}, {votes}))
       ASSERT_EQ(got, expected) << instruction;
   };
-  check("barrier.sync 0; bar.red.popc.u32 %d, 0, %a;", "b32", 24);
-  check("bar.red.popc.u32 %d, 0, !%a;", "b32", 72);
-  check("bar.red.and.pred %d, 1, %a;", "pred", 0);
-  check("bar.red.or.pred %d, 1, 96, %a;", "pred", 1);
-}
-
-// ---- memory ----
-
-TEST(Memory, VectorsAndExtension) {
-  // 128 threads store and load through shared memory in all shapes.
-  const Column values = interesting({"u32"})[0];
-  const std::string shared =
-      ".shared .align 16 .b8 tile[32768]; .reg .b32 %s, %x, %y, %z; .reg .b16 %h; .reg .b64 %w; mul.lo.u32 "
-      "%s, %lane, 16; "
-      "mov.u32 %x, tile; add.u32 %s, %s, %x; ";
-  const auto check = [&](const std::string& body, const std::string& type, auto expected) {
-    expect_ptx(shared + body, type, {"u32"}, {values}, [&](Values v) { return expected(v[0]); });
-  };
-  check("st.shared.v4.u32 [%s], {1, 2, %a, 4}; ld.shared.v4.u32 {_, _, %d, _}, [%s];", "b32",
-        [](Bits a) { return a; });
-  check("st.shared.v2.u32 [%s], {%a, 2}; ld.shared.u64 %d, [%s];", "b64",
-        [](Bits a) { return Bits{2} << 32 | a; });
-  check("st.shared.u32 [%s], %a; ld.shared.s8 %d, [%s];", "b32",
-        [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int8_t>(a)}); });
-  check("st.shared.u32 [%s], %a; ld.shared.u8 %d, [%s+1];", "b32", [](Bits a) { return a >> 8 & 255; });
-  check("st.shared.u32 [%s], %a; ld.shared.s16 %d, [%s];", "b32",
-        [](Bits a) { return static_cast<Bits>(int32_t{static_cast<int16_t>(a)}); });
-  check("st.shared.u32 [%s], %a; ld.shared.u16 %h, [%s+2]; cvt.u32.u16 %d, %h;", "b32",
-        [](Bits a) { return a >> 16; });
-  check("st.shared.u32 [%s], %a; ld.shared.s32 %d, [%s];", "b64",
-        [](Bits a) { return static_cast<Bits>(int64_t{static_cast<int32_t>(a)}); });
-  check("st.shared.u32 [%s], 0; st.shared.u8 [%s+1], %a; ld.shared.b32 %d, [%s];", "b32",
-        [](Bits a) { return (a & 255) << 8; });
-  check("cvt.u64.u32 %w, %s; cvta.shared.u64 %w, %w; st.u32 [%w], %a; ld.u32 %d, [%w];", "b32",
-        [](Bits a) { return a; });
-}
-
-TEST(Memory, LocalAndGenericAddresses) {
-  const Column values = interesting({"u32"})[0];
-  expect_ptx(
-      ".local .align 8 .b8 depot[16]; .reg .b64 %l, %g; mov.u64 %l, depot; cvta.local.u64 %g, %l; "
-      "st.local.u32 [%l+4], %a; "
-      "ld.u32 %d, [%g+4];",
-      "b32", {"u32"}, {values}, [](Values v) { return v[0]; });
-  expect_ptx(
-      ".local .align 8 .b8 depot[16]; .reg .b64 %l, %g; mov.u64 %l, depot; cvta.local.u64 %g, %l; "
-      "isspacep.local %d, %g;",
-      "pred", {"u32"}, {values}, [](Values) { return Bits{1}; });
-}
-
-// All threads of a block update one word; what they get back must be the words that were there in some order.
-void check_atomic(const std::string& instruction, const std::string& type, Bits start, const Column& values,
-                  Bits expected) {
-  DeviceArray<Bits> word(std::vector<Bits>{start});
-  const Bits address = reinterpret_cast<Bits>(word.data());
-  const Column where(values.size(), address);
-  run_ptx("atom.global." + instruction + " %d, [%a], %b;", type, {"u64", type}, {where, values});
-  EXPECT_EQ(word.read()[0], expected) << instruction;
-  DeviceArray<Bits> again(std::vector<Bits>{start});
-  const Column elsewhere(values.size(), reinterpret_cast<Bits>(again.data()));
-  run_ptx("red.global." + instruction + " [%a], %b;", type, {"u64", type}, {elsewhere, values});
-  EXPECT_EQ(again.read()[0], expected) << instruction;
-}
-
-TEST(Memory, Atomics) {
-  const Column numbers = counted(64, 1, 1);
-  check_atomic("add.u32", "b32", 10, numbers, 10 + 64 * 65 / 2);
-  check_atomic("add.u64", "b64", 10, numbers, 10 + 64 * 65 / 2);
-  check_atomic("min.u32", "b32", 10, numbers, 1);
-  check_atomic("max.u64", "b64", 10, numbers, 64);
-  check_atomic("min.s32", "b32", 5, counted(64, static_cast<Bits>(-3), 1), 0xfffffffd);
-  check_atomic("max.s32", "b32", 0xfffffff0, counted(64, static_cast<Bits>(-3), 1), 60);
-  check_atomic("and.b32", "b32", 0xff, Column(64, 0x3c), 0x3c);
-  check_atomic("or.b32", "b32", 0x100, numbers, 0x17f);
-  check_atomic("xor.b32", "b32", 0x100, Column(64, 0x3c), 0x100);
-  check_atomic("inc.u32", "b32", 0, Column(64, 9), 64 % 10);
-  check_atomic("dec.u32", "b32", 3, Column(64, 9), 9);
-  check_atomic("add.f32", "b32", bits_of(0.5f), Column(64, bits_of(0.25f)), bits_of(16.5f));
-  check_atomic("add.f64", "b64", bits_of(0.5), Column(64, bits_of(0.25)), bits_of(16.5));
-  check_atomic("add.noftz.f16", "b16", 0x3c00, Column(64, 0x3c00), 0x5410);                // 1 + 64 ones = 65
-  check_atomic("add.noftz.f16x2", "b32", 0x3c000000, Column(64, 0x3c003800), 0x54105000);  // 65 and 32
-  const Column where(64, 0);
-  DeviceArray<Bits> word(std::vector<Bits>{7});
-  const Column at(64, reinterpret_cast<Bits>(word.data()));
-  const Column old = run_ptx("atom.global.exch.b32 %d, [%a], %b;", "b32", {"u64", "b32"}, {at, numbers});
-  std::vector<Bits> seen(old);
-  seen.push_back(word.read()[0]);
-  std::sort(seen.begin(), seen.end());
-  std::vector<Bits> all(numbers);
-  all.push_back(7);
-  std::sort(all.begin(), all.end());
-  EXPECT_EQ(seen, all);
-  DeviceArray<Bits> swapped(std::vector<Bits>{5});
-  const Column to(64, reinterpret_cast<Bits>(swapped.data()));
-  run_ptx("atom.global.cas.b32 %d, [%a], %b, 100;", "b32", {"u64", "b32"}, {to, numbers});
-  EXPECT_EQ(swapped.read()[0], 100u);
-}
-
-// ---- matrices ----
-
-// Rows and columns of the elements that a lane holds, as the ISA gives them for 16-bit multiplicands.
-struct RowColumn {
-  int row, column;
-};
-RowColumn place_a(int lane, int i) {
-  return {lane / 4 + ((i / 2) % 2 == 1 ? 8 : 0), lane % 4 * 2 + (i & 1) + (i >= 4 ? 8 : 0)};
-}
-RowColumn place_b(int lane, int i) {
-  return {lane % 4 * 2 + (i & 1) + (i >= 2 ? 8 : 0), lane / 4};
-}
-RowColumn place_c(int lane, int i) {
-  return {lane / 4 + (i >= 2 ? 8 : 0), lane % 4 * 2 + (i & 1)};
-}
-
-void check_mma(Mma kind, int depth, bool brain, bool half_sums) {
-  std::mt19937 random(11);
-  const auto small = [&] { return static_cast<int>(random() % 17) - 8; };
-  const auto encode = [&](int x) {
-    return Bits{brain ? float_to_brain(static_cast<float>(x)) : float_to_half(static_cast<float>(x))};
-  };
-  int a[16][16], b[16][8], c[16][8];
-  for (auto& row : a)
-    for (int& x : row) x = small();
-  for (auto& row : b)
-    for (int& x : row) x = small();
-  for (auto& row : c)
-    for (int& x : row) x = small();
-  std::vector<uint32_t> ra(128), rb(64), rc(128);
-  for (int lane = 0; lane < 32; ++lane) {
-    for (int i = 0; i < depth / 2; ++i) {
-      const auto [row, column] = place_a(lane, i);
-      ra[static_cast<size_t>(4 * lane + i / 2)] |=
-          static_cast<uint32_t>(encode(a[row][column]) << 16 * (i & 1));
-    }
-    for (int i = 0; i < depth / 4; ++i) {
-      const auto [row, column] = place_b(lane, i);
-      rb[static_cast<size_t>(2 * lane + i / 2)] |=
-          static_cast<uint32_t>(encode(b[row][column]) << 16 * (i & 1));
-    }
-    for (int i = 0; i < 4; ++i) {
-      const auto [row, column] = place_c(lane, i);
-      const float value = static_cast<float>(c[row][column]);
-      if (half_sums)
-        rc[static_cast<size_t>(4 * lane + i / 2)] |= uint32_t{float_to_half(value)} << 16 * (i & 1);
-      if (!half_sums) rc[static_cast<size_t>(4 * lane + i)] = std::bit_cast<uint32_t>(value);
-    }
-  }
-  DeviceArray<uint32_t> da(ra), db(rb), dc(rc), dd(128);
-  launch_mma(kind, dd.data(), da.data(), db.data(), dc.data());
-  const std::vector<uint32_t> rd = dd.read();
-  for (int lane = 0; lane < 32; ++lane) {
-    for (int i = 0; i < 4; ++i) {
-      const auto [row, column] = place_c(lane, i);
-      int expected = c[row][column];
-      for (int k = 0; k < depth; ++k) expected += a[row][k] * b[k][column];
-      const uint32_t word = rd[static_cast<size_t>(4 * lane + (half_sums ? i / 2 : i))];
-      const float got =
-          half_sums ? half_to_float(static_cast<uint16_t>(word >> 16 * (i & 1))) : std::bit_cast<float>(word);
-      ASSERT_EQ(got, static_cast<float>(expected)) << lane << " " << i;
-    }
+  for (const std::string name : {"bar.", "barrier.", "bar.cta.", "barrier.cta."}) {
+    check(name + "red.popc.u32 %d, 0, %a;", "b32", 24);
+    check(name + "red.popc.u32 %d, 0, !%a;", "b32", 72);
+    check(name + "red.and.pred %d, 1, %a;", "pred", 0);
+    check(name + "red.or.pred %d, 1, 96, %a;", "pred", 1);
+    check("setp.ge.s32 %q, %lane, 0; " + name + "red.and.pred %d, 1, %q;", "pred", 1);
+    check("setp.lt.s32 %q, %lane, 0; " + name + "red.or.pred %d, 1, %q;", "pred", 0);
   }
 }
 
-TEST(Matrix, Products) {
-  check_mma(Mma::kBrain16, 16, true, false);
-  check_mma(Mma::kHalf16, 16, false, false);
-  check_mma(Mma::kHalf16InHalf, 16, false, true);
-  check_mma(Mma::kBrain8, 8, true, false);
-  check_mma(Mma::kHalf8, 8, false, false);
-}
-
-TEST(Matrix, Loads) {
-  std::vector<uint16_t> in(256);
-  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint16_t>(1000 + i);
-  DeviceArray<uint16_t> source(in);
-  for (const auto& [tiles, transposed] :
-       {std::pair(1, false), {2, false}, {4, false}, {2, true}, {4, true}}) {
-    DeviceArray<uint32_t> out(128);
-    launch_ldmatrix(out.data(), source.data(), tiles, transposed);
-    const std::vector<uint32_t> got = out.read();
-    for (int lane = 0; lane < 32; ++lane) {
-      for (int tile = 0; tile < tiles; ++tile) {
-        for (int half = 0; half < 2; ++half) {
-          const int row = lane / 4, column = 2 * (lane % 4) + half;
-          const int at = 64 * tile + (transposed ? 8 * column + row : 8 * row + column);
-          ASSERT_EQ(got[static_cast<size_t>(4 * lane + tile)] >> 16 * half & 0xffff,
-                    in[static_cast<size_t>(at)]);
-        }
-      }
-    }
+// What one thread writes another may read after a barrier: reversed within the block.
+TEST(Block, BarriersOrder) {
+  const Column values = counted(64, 1000, 7);
+  const std::string before =
+      ".shared .align 4 .b8 tile[256]; .reg .b32 %to, %from; mov.u32 %to, tile; mad.lo.u32 %to, %lane, 4, %to; "
+      "mov.u32 %from, tile+252; mad.lo.s32 %from, %lane, -4, %from; st.shared.u32 [%to], %a; ";
+  for (const std::string barrier : {"bar.sync 0;", "bar.sync 3, 64;", "barrier.sync 0;", "barrier.sync.aligned 1, 64;"}) {
+    const Column got = run_ptx(before + barrier + " ld.shared.u32 %d, [%from];", "b32", {"u32"}, {values});
+    for (size_t i = 0; i < 64; ++i) ASSERT_EQ(got[i], values[63 - i]) << barrier;
   }
-}
-
-TEST(Memory, AsynchronousCopies) {
-  std::vector<float> in(256);
-  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i + 1);
-  DeviceArray<float> source(in), out(256);
-  for (const int tail : {16, 12, 4, 0}) {
-    launch_copy_async(out.data(), source.data(), tail);
-    const std::vector<float> got = out.read();
-    for (size_t i = 0; i < 128; ++i) {
-      ASSERT_EQ(got[i], in[127 - i]);
-      const bool filled = i >= 124 && 4 * (i - 124) >= static_cast<size_t>(tail);
-      ASSERT_EQ(got[128 + i], filled ? 0 : in[128 + i]) << tail;
-    }
+  // The first warp writes and only arrives, the second waits and reads.
+  for (const std::string name : {"bar.", "barrier."}) {
+    const Column got = run_ptx(before + "mov.u32 %d, 0; setp.lt.u32 %q, %lane, 32; @%q " + name +
+                                   "arrive 2, 64; @%q bra out; " + name +
+                                   "sync 2, 64; ld.shared.u32 %d, [%from]; out:",
+                               "b32", {"u32"}, {values});
+    for (size_t i = 0; i < 64; ++i) ASSERT_EQ(got[i], i < 32 ? 0 : values[63 - i]) << name;
   }
+  const Column within = run_ptx(before + "xor.b32 %from, %to, 4; bar.warp.sync -1; ld.shared.u32 %d, [%from];",
+                                "b32", {"u32"}, {values});
+  for (size_t i = 0; i < 64; ++i) ASSERT_EQ(within[i], values[i ^ 1]);
 }
 
 }  // namespace

@@ -68,6 +68,8 @@ TEST(BlasFaults, AreCaught) {
        [](BlasCase& s) { s.compute = CUBLAS_COMPUTE_64F; }},
       {"algorithm", kFinding, "cublasGemmAlgo_t 3 is not implemented",
        [](BlasCase& s) { s.algorithm = CUBLAS_GEMM_ALGO3; }},
+      {"sums of rounded parts", kFinding, "C in CUDA_R_16BF without CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION",
+       [](BlasCase& s) { s.out = CUDA_R_16BF; }, false, CUDA_R_16BF},
       {"an array on the host", kFinding, "Aarray is no device pointer",
        [](BlasCase& s) { s.a_array = reinterpret_cast<void**>(host_array); }},
       {"a longer batch than the arrays", kFinding, "out of bounds: Aarray", [](BlasCase& s) { s.count = 2; }},

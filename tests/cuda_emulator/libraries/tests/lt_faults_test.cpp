@@ -24,6 +24,12 @@ constexpr auto kBad = CUBLAS_STATUS_INVALID_VALUE;
 constexpr auto kNo = CUBLAS_STATUS_NOT_SUPPORTED;
 constexpr auto kFinding = CUBLAS_STATUS_EXECUTION_FAILED;
 
+LtShape in_brain() {
+  LtShape shape;
+  shape.in = shape.out = CUDA_R_16BF;
+  return shape;
+}
+
 cublasStatus_t with_epilogue(LtCase& s, uint32_t epilogue, const void* bias) {
   s.matmul.set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
   s.matmul.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
@@ -165,6 +171,27 @@ const std::vector<Fault>& faults_of_descriptors() {
        [](LtCase& s) {
          s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{8});
          return s.matmul.choose();
+       }},
+      {"sums of rounded parts", kFinding, "REDUCTION_SCHEME_MASK 0x6, which lets sums be made of parts in CUDA_R_16BF",
+       [](LtCase& s) {
+         s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                         uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE});
+         return s.matmul.choose();
+       },
+       in_brain()},
+      {"sums of rounded parts by default", kFinding, "REDUCTION_SCHEME_MASK 0x7",
+       [](LtCase& s) {
+         s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK});
+         return s.matmul.choose();
+       },
+       in_brain()},
+      {"a part of the GPU", kFinding, "any but the default of CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET",
+       [](LtCase& s) { return described(s, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, int32_t{8}); }},
+      {"a number of waves", kFinding, "any but the default of CUBLASLT_MATMUL_PREF_MAX_WAVES_COUNT",
+       [](LtCase& s) {
+         const float waves = 1;
+         return cublasLtMatmulPreferenceSetAttribute(s.matmul.preference, CUBLASLT_MATMUL_PREF_MAX_WAVES_COUNT,
+                                                     &waves, 4);
        }},
       {"a choice of implementations", kFinding, "a choice of implementations is not implemented",
        [](LtCase& s) {

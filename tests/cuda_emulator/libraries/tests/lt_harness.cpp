@@ -79,6 +79,7 @@ LtMatmul::LtMatmul(const LtShape& s) {
   layout(d, s.out, s.m, s.n);
   cublasLtMatmulPreferenceCreate(&preference);
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{workspace.size()});
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
 }
 
 LtMatmul::~LtMatmul() {
