@@ -13,7 +13,7 @@ namespace kiln::emulator {
 
 namespace {
 
-constexpr uint32_t kSharedUnit = 128;  // what %total_smem_size is a multiple of, from sm_80 on
+constexpr uint32_t kSharedUnit = 128;            // what %total_smem_size is a multiple of, from sm_80 on
 constexpr uint64_t kDefaultSteps = 100'000'000;  // instructions of one warp of one block
 
 uint64_t steps_from_environment() {

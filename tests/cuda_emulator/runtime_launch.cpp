@@ -140,10 +140,11 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
     if (allowed) {
       registered->dynamic_shared_limit = static_cast<uint32_t>(value) + fixed;
     } else {
-      note(fmt::format(
-          "cudaFuncSetAttribute for {} (whose code begins at {}): {} bytes of dynamic and {} of static shared memory; "
-          "the limit is {} in all",
-          kernel.shown_name, kernel.where(0), value, fixed, limits::kSharedPerBlockOptIn));
+      note(
+          fmt::format("cudaFuncSetAttribute for {} (whose code begins at {}): {} bytes of dynamic and {} of "
+                      "static shared memory; "
+                      "the limit is {} in all",
+                      kernel.shown_name, kernel.where(0), value, fixed, limits::kSharedPerBlockOptIn));
     }
   });
   return allowed ? error : set_error(cudaErrorInvalidValue);

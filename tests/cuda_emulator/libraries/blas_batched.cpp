@@ -96,8 +96,9 @@ void check_math(const BlasHandle& handle, cudaDataType c_type) {
   const bool keeps_type = (handle.math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) != 0 ||
                           handle.math == CUBLAS_PEDANTIC_MATH;
   if (c_type != CUDA_R_32F && !keeps_type)
-    not_implemented(fmt::format(
-        "C in {} without CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION (cublasSetMathMode)", type_name(c_type)));
+    not_implemented(
+        fmt::format("C in {} without CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION (cublasSetMathMode)",
+                    type_name(c_type)));
 }
 
 void add_product(cublasHandle_t handle, const BatchedProduct& p) {

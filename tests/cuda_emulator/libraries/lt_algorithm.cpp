@@ -32,9 +32,10 @@ void check_reduction(const LtProblem& problem, uint32_t schemes) {
   if ((schemes & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK}) != 0)
     throw Finding(fmt::format("REDUCTION_SCHEME_MASK is {:#x}", schemes));
   if ((schemes & CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE) != 0 && problem.d.type != CUDA_R_32F)
-    not_implemented(fmt::format("REDUCTION_SCHEME_MASK {:#x}, which lets sums be made of parts in {} (OUTPUT_TYPE, part of "
-                                "the default),",
-                                schemes, type_name(static_cast<cudaDataType>(problem.d.type))));
+    not_implemented(fmt::format(
+        "REDUCTION_SCHEME_MASK {:#x}, which lets sums be made of parts in {} (OUTPUT_TYPE, part of "
+        "the default),",
+        schemes, type_name(static_cast<cudaDataType>(problem.d.type))));
 }
 
 LtAlgorithm choose(const LtProblem& problem, const PreferenceData& preference) {

@@ -166,8 +166,8 @@ uint64_t problem_key(const LtProblem& p) {
   uint64_t hash = 0xcbf29ce484222325;
   const auto add = [&hash](auto value) { hash = (hash ^ static_cast<uint64_t>(value)) * 0x100000001b3; };
   const MatmulData& d = p.description;
-  for (const int32_t each : {d.compute, d.scale_type, d.pointer_mode, d.transpose_a, d.transpose_b,
-                             d.bias_type, d.aux_type})
+  for (const int32_t each :
+       {d.compute, d.scale_type, d.pointer_mode, d.transpose_a, d.transpose_b, d.bias_type, d.aux_type})
     add(each);
   add(d.epilogue);
   for (const int64_t each : {d.bias_stride, d.aux_ld, d.aux_stride}) add(each);

@@ -46,8 +46,8 @@ TEST(Control, Exits) {
     DeviceArray<uint32_t> words(std::vector<uint32_t>(64, 9));
     Column where(64);
     for (size_t i = 0; i < 64; ++i) where[i] = reinterpret_cast<Bits>(words.data() + i);
-    run_ptx(".reg .b32 %r; and.b32 %r, %lane, 3; setp.eq.u32 %q, %r, 1; st.global.u32 [%a], 1;\n@%q " + leave +
-                ";\nst.global.u32 [%a], 2;",
+    run_ptx(".reg .b32 %r; and.b32 %r, %lane, 3; setp.eq.u32 %q, %r, 1; st.global.u32 [%a], 1;\n@%q " +
+                leave + ";\nst.global.u32 [%a], 2;",
             "b32", {"u64"}, {where}, Column(64, 1));
     const std::vector<uint32_t> got = words.read();
     for (size_t i = 0; i < 64; ++i) ASSERT_EQ(got[i], i % 4 == 1 ? 1u : 2u) << leave;
@@ -55,15 +55,18 @@ TEST(Control, Exits) {
 }
 
 TEST(Control, TrapsAndFailedAssertionsEndTheKernel) {
-  for (const std::string stop : {"trap;", "brkpt;", "call.uni __assertfail, (%a);", "call __assertfail, (%a);"}) {
+  for (const std::string stop :
+       {"trap;", "brkpt;", "call.uni __assertfail, (%a);", "call __assertfail, (%a);"}) {
     Column lanes(64);
     for (size_t i = 0; i < 64; ++i) lanes[i] = i;
     FindingCapture capture;
-    run_ptx("setp.eq.u32 %q, %a, 40; @!%q bra fine; " + stop + " fine: mov.u32 %d, 1;", "b32", {"u32"}, {lanes});
+    run_ptx("setp.eq.u32 %q, %a, 40; @!%q bra fine; " + stop + " fine: mov.u32 %d, 1;", "b32", {"u32"},
+            {lanes});
     EXPECT_NE(capture.all().find("trap, or a failed assertion"), std::string::npos) << stop << capture.all();
     EXPECT_NE(capture.all().find("thread (40,0,0)"), std::string::npos) << stop << capture.all();
     capture.clear();
-    run_ptx("setp.eq.u32 %q, %a, 64; @!%q bra fine; " + stop + " fine: mov.u32 %d, 1;", "b32", {"u32"}, {lanes});
+    run_ptx("setp.eq.u32 %q, %a, 64; @!%q bra fine; " + stop + " fine: mov.u32 %d, 1;", "b32", {"u32"},
+            {lanes});
     EXPECT_EQ(capture.all(), "") << stop;
   }
 }

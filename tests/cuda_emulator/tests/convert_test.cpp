@@ -48,11 +48,10 @@ TEST(Convert, FloatsToSmallFloats) {
     Bits (*nearest)(Bits);
     Bits (*to_zero)(Bits);
   };
-  constexpr Kind kKinds[] = {
-      {"f16", 0x7c00, [](Bits a) { return Bits{raw(__float2half_rn(f32(a)))}; },
-       [](Bits a) { return Bits{raw(__float2half_rz(f32(a)))}; }},
-      {"bf16", 0x7f80, [](Bits a) { return Bits{raw(__float2bfloat16_rn(f32(a)))}; },
-       [](Bits a) { return Bits{raw(__float2bfloat16_rz(f32(a)))}; }}};
+  constexpr Kind kKinds[] = {{"f16", 0x7c00, [](Bits a) { return Bits{raw(__float2half_rn(f32(a)))}; },
+                              [](Bits a) { return Bits{raw(__float2half_rz(f32(a)))}; }},
+                             {"bf16", 0x7f80, [](Bits a) { return Bits{raw(__float2bfloat16_rn(f32(a)))}; },
+                              [](Bits a) { return Bits{raw(__float2bfloat16_rz(f32(a)))}; }}};
   for (const Kind& kind : kKinds) {
     for (const bool nearest : {true, false}) {
       const auto exact = nearest ? kind.nearest : kind.to_zero;
@@ -87,13 +86,13 @@ TEST(Convert, FloatsWithFewerBits) {
 
 // ---- every pair of types, from the ISA's words: the exact number, then one rounding, limits, NaN ----
 
-struct Mode {
+struct NamedRounding {
   const char* name;
   int mode;
 };
-constexpr Mode kModes[] = {
+constexpr NamedRounding kRoundings[] = {
     {"rn", FE_TONEAREST}, {"rz", FE_TOWARDZERO}, {"rm", FE_DOWNWARD}, {"rp", FE_UPWARD}};
-constexpr Mode kIntegral[] = {
+constexpr NamedRounding kIntegral[] = {
     {"rni", FE_TONEAREST}, {"rzi", FE_TOWARDZERO}, {"rmi", FE_DOWNWARD}, {"rpi", FE_UPWARD}};
 constexpr const char* kIntegers[] = {"s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64"};
 
@@ -151,11 +150,11 @@ Bits to_half(long double x, int mode) {
   const Bits sign = std::signbit(x) ? 0x8000 : 0;
   if (x == 0 || std::isinf(x)) return sign | (x == 0 ? 0 : 0x7c00);
   const int exponent = std::max(std::ilogb(x), -14);
-  const long double places =
-      in_mode(mode, [&] { return std::nearbyint(std::ldexp(x, 10 - exponent)); });
+  const long double places = in_mode(mode, [&] { return std::nearbyint(std::ldexp(x, 10 - exponent)); });
   if (std::ldexp(std::fabs(places), exponent - 10) <= 65504.0L)
     return sign | static_cast<Bits>(std::fabs(places) + 1024 * static_cast<long double>(exponent + 14));
-  const bool to_largest = mode == FE_TOWARDZERO || (mode == FE_DOWNWARD && !sign) || (mode == FE_UPWARD && sign);
+  const bool to_largest =
+      mode == FE_TOWARDZERO || (mode == FE_DOWNWARD && !sign) || (mode == FE_UPWARD && sign);
   return sign | (to_largest ? 0x7bff : 0x7c00);
 }
 
@@ -210,7 +209,8 @@ TEST(Convert, IntegersToIntegers) {
 TEST(Convert, FloatsToIntegers) {
   for (const auto& [name, mode] : kIntegral) {
     for (const std::string to : kIntegers) {
-      for (const std::string modes : {"", ".ftz", ".sat", ".ftz.sat"}) check_cvt(name, modes, mode, to, "f32");
+      for (const std::string modes : {"", ".ftz", ".sat", ".ftz.sat"})
+        check_cvt(name, modes, mode, to, "f32");
       for (const std::string from : {"f16", "f64"}) {
         check_cvt(name, "", mode, to, from);
         check_cvt(name, ".sat", mode, to, from);
@@ -220,7 +220,7 @@ TEST(Convert, FloatsToIntegers) {
 }
 
 TEST(Convert, IntegersToFloats) {
-  for (const auto& [name, mode] : kModes) {
+  for (const auto& [name, mode] : kRoundings) {
     for (const std::string from : kIntegers) {
       check_cvt(name, "", mode, "f32", from);
       check_cvt(name, "", mode, "f64", from);
@@ -231,7 +231,7 @@ TEST(Convert, IntegersToFloats) {
 
 TEST(Convert, FloatsToFloats) {
   for (const std::string modes : {"", ".ftz", ".sat", ".ftz.sat"}) {
-    for (const auto& [name, mode] : kModes) {
+    for (const auto& [name, mode] : kRoundings) {
       check_cvt(name, modes, mode, "f32", "f64");
       check_cvt(name, modes, mode, "f16", "f32");
     }
@@ -242,7 +242,7 @@ TEST(Convert, FloatsToFloats) {
     check_cvt("", modes, FE_TONEAREST, "f32", "f16");
   }
   for (const std::string modes : {"", ".sat"}) {
-    for (const auto& [name, mode] : kModes) check_cvt(name, modes, mode, "f16", "f64");
+    for (const auto& [name, mode] : kRoundings) check_cvt(name, modes, mode, "f16", "f64");
     for (const auto& [name, mode] : kIntegral) {
       check_cvt(name, modes, mode, "f16", "f16");
       check_cvt(name, modes, mode, "f64", "f64");
@@ -307,8 +307,8 @@ void check_small(const std::string& type, Value value, Round round) {
   expect_ptx("tanh.approx." + type + " %d, %a;", type, {type}, interesting({type}),
              [&](Values v) { return result(std::tanh(static_cast<double>(value(v[0])))); });
   const bool brain = type == "bf16";  // whose ex2 is always .ftz
-  expect_ptx((brain ? "ex2.approx.ftz." : "ex2.approx.") + type + " %d, %a;", type, {type}, interesting({type}),
-             [&](Values v) {
+  expect_ptx((brain ? "ex2.approx.ftz." : "ex2.approx.") + type + " %d, %a;", type, {type},
+             interesting({type}), [&](Values v) {
                const Bits power = result(std::exp2(static_cast<double>(value(v[0]))));
                return brain && power < 0x80 ? 0 : power;
              });
@@ -341,8 +341,8 @@ TEST(Small, PairsAreTwoNumbers) {
                                   {columns.begin(), columns.begin() + static_cast<long>(operands)});
       for (size_t i = 0; i < both.size(); ++i) ASSERT_EQ(both[i], highs[i] << 16 | lows[i]) << instruction;
     };
-    for (const std::string name : {"add", "sub", "mul", "add.rn", "sub.rn", "mul.rn", "min", "max", "min.NaN",
-                                   "max.NaN"})
+    for (const std::string name :
+         {"add", "sub", "mul", "add.rn", "sub.rn", "mul.rn", "min", "max", "min.NaN", "max.NaN"})
       split(name, 2);
     for (const std::string name : {"fma.rn", "fma.rn.relu"}) split(name, 3);
     for (const std::string name : {"neg", "abs", "tanh.approx"}) split(name, 1);

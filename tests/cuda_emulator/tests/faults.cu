@@ -79,7 +79,8 @@ __global__ void parameter_beyond(float* m, const __grid_constant__ Eight eight) 
   m[threadIdx.x] = values[threadIdx.x];  // parameter_beyond
 }
 
-__global__ void parameter_into_next(float* m, const __grid_constant__ Eight eight, const __grid_constant__ Eight next) {
+__global__ void parameter_into_next(float* m, const __grid_constant__ Eight eight,
+                                    const __grid_constant__ Eight next) {
   const float* values = eight.values;
   m[threadIdx.x] = values[threadIdx.x] + next.values[0];  // parameter_into_next
 }

@@ -165,7 +165,8 @@ TEST(Faults, SharedMemoryThatIsAskedFor) {
     EXPECT_NE(capture.all().find(message), std::string::npos) << capture.all();
     capture.clear();
   };
-  refused(allow_shared(163 * 1024 + 1), "166913 bytes of dynamic and 0 of static shared memory; the limit is 166912");
+  refused(allow_shared(163 * 1024 + 1),
+          "166913 bytes of dynamic and 0 of static shared memory; the limit is 166912");
   refused(allow_shared(-1), "-1 bytes of dynamic");
   refused(allow_shared_beside_static(163 * 1024), "166912 bytes of dynamic and 256 of static shared memory");
   EXPECT_EQ(allow_shared_beside_static(163 * 1024 - 256), cudaSuccess);

@@ -57,8 +57,8 @@ void check32(const std::string& name, size_t operands, bool saturates, bool need
   const auto check = [&](const std::string& rounding, int mode) {
     for (const Ends& ends : {Ends{false, false}, Ends{true, false}, Ends{false, true}, Ends{true, true}}) {
       if (ends.saturates && !saturates) continue;
-      expect_ptx(name + rounding + (ends.flushes ? ".ftz" : "") + (ends.saturates ? ".sat" : "") + after, "b32",
-                 types, columns, [&](Values v) {
+      expect_ptx(name + rounding + (ends.flushes ? ".ftz" : "") + (ends.saturates ? ".sat" : "") + after,
+                 "b32", types, columns, [&](Values v) {
                    volatile float x[3] = {};
                    for (size_t i = 0; i < operands; ++i) x[i] = ends.in(v[i]);
                    return ends.out(rounded(mode, [&] { return exact(x[0], x[1], x[2]); }));
@@ -119,13 +119,12 @@ TEST(Float, SignsAreBits) {
   expect_ptx("copysign.f32 %d, %a, %b;", "b32", {"f32", "f32"}, two,
              [](Values v) { return (v[0] & 0x80000000) | (v[1] & 0x7fffffff); });
   expect_ptx("neg.ftz.f32 %d, %a;", "b32", {"f32"}, {two[0]},
-             [](Values v) { return std::bit_cast<uint32_t>(flushed(f32(v[0]))) ^ Bits{0x80000000}; });
+             [](Values v) { return std::bit_cast<uint32_t>(flushed(f32(v[0]))) ^ Bits { 0x80000000 }; });
   expect_ptx("abs.ftz.f32 %d, %a;", "b32", {"f32"}, {two[0]},
              [](Values v) { return std::bit_cast<uint32_t>(flushed(f32(v[0]))) & Bits{0x7fffffff}; });
   const auto doubles = interesting({"f64"});
-  expect_ptx("copysign.f64 %d, %a, %b;", "b64", {"f64", "f64"}, interesting({"f64", "f64"}), [](Values v) {
-    return (v[0] & 0x8000000000000000) | (v[1] & 0x7fffffffffffffff);
-  });
+  expect_ptx("copysign.f64 %d, %a, %b;", "b64", {"f64", "f64"}, interesting({"f64", "f64"}),
+             [](Values v) { return (v[0] & 0x8000000000000000) | (v[1] & 0x7fffffffffffffff); });
   expect_ptx("neg.f64 %d, %a;", "b64", {"f64"}, doubles, [](Values v) { return v[0] ^ 0x8000000000000000; });
   expect_ptx("abs.f64 %d, %a;", "b64", {"f64"}, doubles, [](Values v) { return v[0] & 0x7fffffffffffffff; });
 }
@@ -151,13 +150,19 @@ TEST(Float, Approximations) {
     const auto both = [&](const std::string& name, auto exact, double relative, double absolute) {
       check(name + modes, exact, relative, absolute);
     };
-    both("ex2", [](double x) { return std::exp2(x); }, 0x1p-22, 0);
-    both("lg2", [](double x) { return std::log2(x); }, 0x1p-22, 0x1p-22);
-    both("rcp", [](double x) { return 1 / x; }, 0x1p-23, 0);
-    both("sqrt", [](double x) { return std::sqrt(x); }, 0x1p-23, 0);
-    both("rsqrt", [](double x) { return 1 / std::sqrt(x); }, 0x1p-22, 0);
+    both(
+        "ex2", [](double x) { return std::exp2(x); }, 0x1p-22, 0);
+    both(
+        "lg2", [](double x) { return std::log2(x); }, 0x1p-22, 0x1p-22);
+    both(
+        "rcp", [](double x) { return 1 / x; }, 0x1p-23, 0);
+    both(
+        "sqrt", [](double x) { return std::sqrt(x); }, 0x1p-23, 0);
+    both(
+        "rsqrt", [](double x) { return 1 / std::sqrt(x); }, 0x1p-22, 0);
   }
-  check("tanh.approx", [](double x) { return std::tanh(x); }, 0x1p-11, 0);
+  check(
+      "tanh.approx", [](double x) { return std::tanh(x); }, 0x1p-11, 0);
   // Only in [-pi, pi] is an error promised, of 2^-21 at most.
   for (const char* name : {"sin.approx", "cos.approx", "sin.approx.ftz", "cos.approx.ftz"}) {
     check(
@@ -178,8 +183,7 @@ TEST(Float, ApproximateDivisionByHugeNumbersIsZero) {
     expect_ptx("div.approx" + after, "b32", types, two, [&](Values v) {
       const float a = ends.in(v[0]), b = ends.in(v[1]);
       if (std::fabs(b) > 0x1p126f && !std::isinf(b))
-        return std::isinf(a) || a != a ? kNan32
-                                       : bits_of(std::signbit(a) == std::signbit(b) ? 0.0f : -0.0f);
+        return std::isinf(a) || a != a ? kNan32 : bits_of(std::signbit(a) == std::signbit(b) ? 0.0f : -0.0f);
       return ends.out(a / b);
     });
     expect_ptx("div.full" + after, "b32", types, two,
@@ -223,7 +227,9 @@ void check_order(const std::string& how, F ordered, bool with_nan) {
     if (flushes) continue;
     for (const std::string result : {"u32", "s32", "f32"}) {
       expect_ptx("set." + how + "." + result + "." + type + " %d, %a, %b;", "b32", types, columns,
-                 [&](Values v) { return !expected(v) ? 0 : result == "f32" ? Bits{0x3f800000} : 0xffffffff; });
+                 [&](Values v) {
+                   return !expected(v) ? 0 : result == "f32" ? Bits{0x3f800000} : 0xffffffff;
+                 });
     }
   }
 }
@@ -247,8 +253,10 @@ TEST(Float, Comparisons) {
   check_order("leu", le, true);
   check_order("gtu", gt, true);
   check_order("geu", ge, true);
-  check_order("num", [](double, double) { return true; }, false);
-  check_order("nan", [](double, double) { return false; }, true);
+  check_order(
+      "num", [](double, double) { return true; }, false);
+  check_order(
+      "nan", [](double, double) { return false; }, true);
 }
 
 TEST(Float, Kinds) {

@@ -24,7 +24,8 @@ const ::testing::Environment* const kEveryForm = ::testing::AddGlobalTestEnviron
 
 TEST(Forms, AreListedOnceAndKnowWhatChangesNothing) {
   const auto form = [](const std::string& instruction) {
-    const ModuleText module{".visible .entry k() {\n.reg .b32 %r<9>; .reg .b64 %d<9>;\n" + instruction + "\n}\n"};
+    const ModuleText module{".visible .entry k() {\n.reg .b32 %r<9>; .reg .b64 %d<9>;\n" + instruction +
+                            "\n}\n"};
     return form_of(module.parse("k").statements.at(0));
   };
   EXPECT_EQ(form("ld.relaxed.gpu.global.L1::no_allocate.L2::128B.v2.u32 {%r1, %r2}, [%d1];"),

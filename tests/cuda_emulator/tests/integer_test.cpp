@@ -299,7 +299,8 @@ TEST(Move, PacksAndUnpacks) {
 }
 
 // One comparison alone and with a third predicate, plain and negated, in all ways to combine them.
-void check_setp(const std::string& how, const std::string& type, const std::string& as, const Reference& expected) {
+void check_setp(const std::string& how, const std::string& type, const std::string& as,
+                const Reference& expected) {
   const std::vector<std::string> types{as, as, "pred"};
   const std::vector<Column> columns = interesting(types);
   expect_ptx("setp." + how + "." + type + " %d, %a, %b;", "pred", types, columns, expected);

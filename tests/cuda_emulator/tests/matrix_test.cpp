@@ -26,7 +26,7 @@ RowColumn place_c(int lane, int i) {
   return {lane / 4 + (i >= 2 ? 8 : 0), lane % 4 * 2 + (i & 1)};
 }
 
-Column addresses(const uint32_t* first, size_t words_per_lane) {
+Column lane_addresses(const uint32_t* first, size_t words_per_lane) {
   Column made(32);
   for (size_t i = 0; i < 32; ++i) made[i] = reinterpret_cast<Bits>(first + words_per_lane * i);
   return made;
@@ -74,16 +74,17 @@ void check_mma(int depth, bool brain, bool half_sums) {
   DeviceArray<uint32_t> da(ra), db(rb), dc(rc), dd(std::vector<uint32_t>(128, 0));
   const std::string in = brain ? "bf16" : "f16", out = half_sums ? "f16" : "f32";
   const int sums = half_sums ? 2 : 4;
-  const std::string instruction = "mma.sync.aligned.m16n8k" + std::to_string(depth) + ".row.col." + out + "." + in +
-                                  "." + in + "." + out + " " + registers("D", sums) + ", " +
+  const std::string instruction = "mma.sync.aligned.m16n8k" + std::to_string(depth) + ".row.col." + out +
+                                  "." + in + "." + in + "." + out + " " + registers("D", sums) + ", " +
                                   registers("A", depth / 4) + ", " + registers("B", depth / 8) + ", " +
                                   registers("C", sums) + ";\n";
   run_ptx(".reg .b32 %A<4>, %B<2>, %C<4>, %D<4>;\nld.global.v4.u32 " + registers("A", 4) +
-              ", [%a]; ld.global.v2.u32 " + registers("B", 2) + ", [%b]; ld.global.v4.u32 " + registers("C", 4) +
-              ", [%c];\n" + instruction + "st.global.v" + std::to_string(sums) + ".u32 [%e], " +
-              registers("D", sums) + ";",
+              ", [%a]; ld.global.v2.u32 " + registers("B", 2) + ", [%b]; ld.global.v4.u32 " +
+              registers("C", 4) + ", [%c];\n" + instruction + "st.global.v" + std::to_string(sums) +
+              ".u32 [%e], " + registers("D", sums) + ";",
           "b32", {"u64", "u64", "u64", "u64"},
-          {addresses(da.data(), 4), addresses(db.data(), 2), addresses(dc.data(), 4), addresses(dd.data(), 4)});
+          {lane_addresses(da.data(), 4), lane_addresses(db.data(), 2), lane_addresses(dc.data(), 4),
+           lane_addresses(dd.data(), 4)});
   const std::vector<uint32_t> rd = dd.read();
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < 4; ++i) {
@@ -116,11 +117,13 @@ TEST(Matrix, Loads) {
       DeviceArray<uint32_t> out(std::vector<uint32_t>(128, 0));
       const std::string name = "ldmatrix.sync.aligned.m8n8.x" + std::to_string(tiles) +
                                (transposed ? ".trans" : "") + ".shared.b16 ";
-      run_ptx(".shared .align 16 .b8 tile[512]; .reg .b32 %s, %r<4>; mov.u32 %s, tile; mad.lo.u32 %s, %lane, 16, %s;\n"
-              "ld.global.v4.u32 {%r0, %r1, %r2, %r3}, [%a]; st.shared.v4.u32 [%s], {%r0, %r1, %r2, %r3};\n"
-              "bar.warp.sync -1; mov.u32 %r0, 0; mov.u32 %r1, 0; mov.u32 %r2, 0; mov.u32 %r3, 0;\n" +
-                  name + registers("r", tiles) + ", [%s];\nst.global.v4.u32 [%b], {%r0, %r1, %r2, %r3};",
-              "b32", {"u64", "u64"}, {addresses(words, 4), addresses(out.data(), 4)});
+      run_ptx(
+          ".shared .align 16 .b8 tile[512]; .reg .b32 %s, %r<4>; mov.u32 %s, tile; mad.lo.u32 %s, %lane, 16, "
+          "%s;\n"
+          "ld.global.v4.u32 {%r0, %r1, %r2, %r3}, [%a]; st.shared.v4.u32 [%s], {%r0, %r1, %r2, %r3};\n"
+          "bar.warp.sync -1; mov.u32 %r0, 0; mov.u32 %r1, 0; mov.u32 %r2, 0; mov.u32 %r3, 0;\n" +
+              name + registers("r", tiles) + ", [%s];\nst.global.v4.u32 [%b], {%r0, %r1, %r2, %r3};",
+          "b32", {"u64", "u64"}, {lane_addresses(words, 4), lane_addresses(out.data(), 4)});
       const std::vector<uint32_t> got = out.read();
       for (int lane = 0; lane < 32; ++lane) {
         for (int tile = 0; tile < tiles; ++tile) {

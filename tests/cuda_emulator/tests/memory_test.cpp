@@ -13,7 +13,7 @@ namespace kiln::emulator::testing {
 
 namespace {
 
-constexpr size_t kThreads = 64, kSlot = 32;  // bytes of memory that each thread has
+constexpr size_t kMemoryThreads = 64, kSlot = 32;  // bytes of memory that each thread has
 
 struct Form {
   std::string type;  // "v2.s16"
@@ -27,11 +27,12 @@ const std::vector<Form>& forms() {
   static const std::vector<Form> all = [] {
     std::vector<Form> made;
     for (const size_t count : {1, 2, 4}) {
-      for (const std::string type : {"b8", "s8", "u8", "b16", "s16", "u16", "b32", "s32", "u32", "f32", "b64", "s64",
-                                     "u64", "f64"}) {
+      for (const std::string type :
+           {"b8", "s8", "u8", "b16", "s16", "u16", "b32", "s32", "u32", "f32", "b64", "s64", "u64", "f64"}) {
         const size_t bytes = static_cast<size_t>(std::stoi(type.substr(1))) / 8;
         if (count * bytes > 16) continue;
-        made.push_back({count == 1 ? type : "v" + std::to_string(count) + "." + type, count, bytes, type[0] == 's'});
+        made.push_back(
+            {count == 1 ? type : "v" + std::to_string(count) + "." + type, count, bytes, type[0] == 's'});
       }
     }
     return made;
@@ -49,13 +50,14 @@ std::string values_of(const Form& form) {  // "{%v0, %v1}"
 std::string load_and_add(const std::string& load, const Form& form, const std::string& address, size_t wide) {
   const size_t width = std::max<size_t>({form.bytes, wide, 2}) * 8;
   const std::string kind = (form.has_sign ? "s" : "u") + std::to_string(width);
-  std::string text = ".reg .b" + std::to_string(width) + " %v<4>; .reg .b64 %part; mov.b64 %d, 0;\n" + load + "." +
-                     form.type + " " + values_of(form) + ", [" + address + "];\n";
+  std::string text = ".reg .b" + std::to_string(width) + " %v<4>; .reg .b64 %part; mov.b64 %d, 0;\n" + load +
+                     "." + form.type + " " + values_of(form) + ", [" + address + "];\n";
   for (size_t i = 0; i < form.count; ++i) {
     const std::string value = "%v" + std::to_string(i);
-    text += (width == 64 ? "mov.b64 %part, " + value
-                         : "cvt." + std::string(form.has_sign ? "s64." : "u64.") + kind + " %part, " + value) +
-            "; mad.lo.u64 %d, %part, " + std::to_string(i + 1) + ", %d;\n";
+    text +=
+        (width == 64 ? "mov.b64 %part, " + value
+                     : "cvt." + std::string(form.has_sign ? "s64." : "u64.") + kind + " %part, " + value) +
+        "; mad.lo.u64 %d, %part, " + std::to_string(i + 1) + ", %d;\n";
   }
   return text;
 }
@@ -80,16 +82,18 @@ std::vector<uint8_t> random_bytes(size_t count) {
 }
 
 Column addresses(void* first, size_t step) {
-  Column made(kThreads);
-  for (size_t i = 0; i < kThreads; ++i) made[i] = reinterpret_cast<Bits>(first) + step * i;
+  Column made(kMemoryThreads);
+  for (size_t i = 0; i < kMemoryThreads; ++i) made[i] = reinterpret_cast<Bits>(first) + step * i;
   return made;
 }
 
 // Room of every thread in a space that is not global, with its address in %s, and what lies at %a copied there.
 std::string room_in(const std::string& space) {
-  std::string text = ".reg .b64 %w<4>; ld.global.v2.u64 {%w0, %w1}, [%a]; ld.global.v2.u64 {%w2, %w3}, [%a+16];\n";
+  std::string text =
+      ".reg .b64 %w<4>; ld.global.v2.u64 {%w0, %w1}, [%a]; ld.global.v2.u64 {%w2, %w3}, [%a+16];\n";
   if (space == "shared") {
-    text += ".shared .align 16 .b8 room[2048]; .reg .b32 %s; mov.u32 %s, room; mad.lo.u32 %s, %lane, 32, %s;\n";
+    text +=
+        ".shared .align 16 .b8 room[2048]; .reg .b32 %s; mov.u32 %s, room; mad.lo.u32 %s, %lane, 32, %s;\n";
   } else {
     text += ".local .align 16 .b8 room[32]; .reg .b64 %s; mov.u64 %s, room;\n";
   }
@@ -97,20 +101,23 @@ std::string room_in(const std::string& space) {
 }
 
 TEST(Memory, LoadsOfEveryForm) {
-  const std::vector<uint8_t> bytes = random_bytes(kThreads * kSlot);
+  const std::vector<uint8_t> bytes = random_bytes(kMemoryThreads * kSlot);
   DeviceArray<uint8_t> memory(bytes);
   const Column where = addresses(memory.data(), kSlot);
   const auto expected = [&](const Form& form) {
     return [&](Values v) { return sum_of(&bytes[v[0] - reinterpret_cast<Bits>(memory.data())], form); };
   };
   for (const Form& form : forms()) {
-    for (const std::string load : {"ld", "ld.global", "ld.global.nc", "ldu", "ldu.global", "ld.volatile",
-                                   "ld.volatile.global", "ld.relaxed.gpu", "ld.relaxed.sys.global", "ld.acquire.cta",
-                                   "ld.acquire.gpu.global"})
+    for (const std::string load :
+         {"ld", "ld.global", "ld.global.nc", "ldu", "ldu.global", "ld.volatile", "ld.volatile.global",
+          "ld.relaxed.gpu", "ld.relaxed.sys.global", "ld.acquire.cta", "ld.acquire.gpu.global"})
       expect_ptx(load_and_add(load, form, "%a", 0), "b64", {"u64"}, {where}, expected(form));
-    for (const std::string load : {"ld.shared", "ld.volatile.shared", "ld.relaxed.cta.shared", "ld.acquire.cta.shared"})
-      expect_ptx(room_in("shared") + load_and_add(load, form, "%s", 0), "b64", {"u64"}, {where}, expected(form));
-    expect_ptx(room_in("local") + load_and_add("ld.local", form, "%s", 0), "b64", {"u64"}, {where}, expected(form));
+    for (const std::string load :
+         {"ld.shared", "ld.volatile.shared", "ld.relaxed.cta.shared", "ld.acquire.cta.shared"})
+      expect_ptx(room_in("shared") + load_and_add(load, form, "%s", 0), "b64", {"u64"}, {where},
+                 expected(form));
+    expect_ptx(room_in("local") + load_and_add("ld.local", form, "%s", 0), "b64", {"u64"}, {where},
+               expected(form));
     // Registers wider than the type.
     for (const size_t wide : {4, 8})
       expect_ptx(load_and_add("ld.global", form, "%a", wide), "b64", {"u64"}, {where}, expected(form));
@@ -122,16 +129,18 @@ TEST(Memory, LoadsOfConstantsAndParameters) {
   std::string table = ".const .align 16 .b8 table[16] = {";
   for (size_t i = 0; i < bytes.size(); ++i) table += (i ? ", " : "") + std::to_string(bytes[i]);
   table += "};";
-  const Column any(kThreads, 0);
+  const Column any(kMemoryThreads, 0);
   for (const Form& form : forms()) {
     for (const std::string address : {"table", "%w"}) {
-      const Column got = run_ptx(".reg .b64 %w; mov.u64 %w, table; " + load_and_add("ld.const", form, address, 0),
-                                 "b64", {"u64"}, {any}, {}, table);
+      const Column got =
+          run_ptx(".reg .b64 %w; mov.u64 %w, table; " + load_and_add("ld.const", form, address, 0), "b64",
+                  {"u64"}, {any}, {}, table);
       for (const Bits each : got) ASSERT_EQ(each, sum_of(bytes.data(), form)) << form.type;
     }
     for (const std::string address : {"block", "%w"}) {
-      const Column got = run_ptx(".reg .b64 %w; mov.u64 %w, block; " + load_and_add("ld.param", form, address, 0),
-                                 "b64", {"u64"}, {any});
+      const Column got =
+          run_ptx(".reg .b64 %w; mov.u64 %w, block; " + load_and_add("ld.param", form, address, 0), "b64",
+                  {"u64"}, {any});
       for (const Bits each : got) ASSERT_EQ(each, sum_of(kParameterBlock, form)) << form.type;
     }
   }
@@ -139,7 +148,7 @@ TEST(Memory, LoadsOfConstantsAndParameters) {
 
 TEST(Memory, StoresOfEveryForm) {
   const Column numbers = interesting({"u64"})[0];
-  const Column values(numbers.begin(), numbers.begin() + kThreads);
+  const Column values(numbers.begin(), numbers.begin() + kMemoryThreads);
   for (const Form& form : forms()) {
     const size_t width = std::max<size_t>(form.bytes, 2) * 8;
     std::string make = ".reg .b" + std::to_string(width) + " %v<4>; .reg .b64 %x; mov.b64 %x, %b;\n";
@@ -159,20 +168,22 @@ TEST(Memory, StoresOfEveryForm) {
     const Form words{"v2.u64", 2, 8, false};
     const auto check = [&](const std::string& before, const std::string& store, const std::string& address,
                            const std::string& load) {
-      DeviceArray<uint8_t> memory(std::vector<uint8_t>(kThreads * kSlot, 0));
+      DeviceArray<uint8_t> memory(std::vector<uint8_t>(kMemoryThreads * kSlot, 0));
       expect_ptx(before + make + store + "." + form.type + " [" + address + "], " + values_of(form) + ";\n{" +
                      load_and_add(load, words, address, 0) + "}",
                  "b64", {"u64", "u64"}, {addresses(memory.data(), kSlot), values},
                  [&](Values v) { return sum_of(stored(v[1]).data(), words); });
       if (load != "ld.global") return;
       const std::vector<uint8_t> got = memory.read();
-      for (size_t i = 0; i < kThreads; ++i)
-        ASSERT_EQ(std::memcmp(&got[i * kSlot], stored(values[i]).data(), kSlot), 0) << store << " " << form.type;
+      for (size_t i = 0; i < kMemoryThreads; ++i)
+        ASSERT_EQ(std::memcmp(&got[i * kSlot], stored(values[i]).data(), kSlot), 0)
+            << store << " " << form.type;
     };
     for (const std::string store : {"st", "st.global", "st.volatile", "st.volatile.global", "st.relaxed.gpu",
                                     "st.relaxed.sys.global", "st.release.cta", "st.release.gpu.global"})
       check("", store, "%a", "ld.global");
-    for (const std::string store : {"st.shared", "st.volatile.shared", "st.relaxed.cta.shared", "st.release.cta.shared"})
+    for (const std::string store :
+         {"st.shared", "st.volatile.shared", "st.relaxed.cta.shared", "st.release.cta.shared"})
       check(room_in("shared"), store, "%s", "ld.shared");
     check(room_in("local"), "st.local", "%s", "ld.local");
   }
@@ -181,7 +192,8 @@ TEST(Memory, StoresOfEveryForm) {
 TEST(Memory, StoresPartsOfWiderRegistersAndLoadsWhatIsAsked) {
   const Column values = interesting({"u32"})[0];
   const std::string shared =
-      ".shared .align 16 .b8 tile[32768]; .reg .b32 %s, %x; mul.lo.u32 %s, %lane, 16; mov.u32 %x, tile; add.u32 %s, "
+      ".shared .align 16 .b8 tile[32768]; .reg .b32 %s, %x; mul.lo.u32 %s, %lane, 16; mov.u32 %x, tile; "
+      "add.u32 %s, "
       "%s, %x; ";
   const auto check = [&](const std::string& body, const std::string& type, auto expected) {
     expect_ptx(shared + body, type, {"u32"}, {values}, [&](Values v) { return expected(v[0]); });
@@ -195,26 +207,33 @@ TEST(Memory, StoresPartsOfWiderRegistersAndLoadsWhatIsAsked) {
 TEST(Memory, GenericAddressesOfEverySpace) {
   const Column values = interesting({"u32"})[0];
   const auto check = [&](const std::string& body, const std::string& result, const Reference& expected) {
-    expect_ptx(".local .align 8 .b8 depot[16]; .shared .align 4 .b8 tile[4096]; .reg .b64 %l, %g; .reg .b32 %r;\n" +
-                   body,
-               result, {"u32"}, {values}, expected, ".const .align 4 .b8 table[8] = {1, 2, 3, 4, 5, 6, 7, 8};\n"
-                                                    ".global .align 4 .b8 words[8] = {9, 8, 7, 6, 5, 4, 3, 2};");
+    expect_ptx(
+        ".local .align 8 .b8 depot[16]; .shared .align 4 .b8 tile[4096]; .reg .b64 %l, %g; .reg .b32 %r;\n" +
+            body,
+        result, {"u32"}, {values}, expected,
+        ".const .align 4 .b8 table[8] = {1, 2, 3, 4, 5, 6, 7, 8};\n"
+        ".global .align 4 .b8 words[8] = {9, 8, 7, 6, 5, 4, 3, 2};");
   };
   const auto same = [](Values v) { return v[0]; };
   const auto fixed = [](Bits bits) { return [bits](Values) { return bits; }; };
   check("mov.u64 %l, depot; cvta.local.u64 %g, %l; st.local.u32 [%l+4], %a; ld.u32 %d, [%g+4];", "b32", same);
-  check("mov.u64 %l, depot; cvta.local.u64 %g, %l; st.u32 [%g+4], %a; cvta.to.local.u64 %l, %g; ld.local.u32 %d, "
-        "[%l+4];",
-        "b32", same);
-  check("mov.u64 %l, tile; mad.wide.u32 %l, %lane, 4, %l; cvta.shared.u64 %g, %l; st.shared.u32 [%l], %a; ld.u32 %d, "
-        "[%g];",
-        "b32", same);
-  check("mov.u64 %l, tile; mad.wide.u32 %l, %lane, 4, %l; cvta.shared.u64 %g, %l; st.u32 [%g], %a; "
-        "cvta.to.shared.u64 %l, %g; ld.shared.u32 %d, [%l];",
-        "b32", same);
+  check(
+      "mov.u64 %l, depot; cvta.local.u64 %g, %l; st.u32 [%g+4], %a; cvta.to.local.u64 %l, %g; ld.local.u32 "
+      "%d, "
+      "[%l+4];",
+      "b32", same);
+  check(
+      "mov.u64 %l, tile; mad.wide.u32 %l, %lane, 4, %l; cvta.shared.u64 %g, %l; st.shared.u32 [%l], %a; "
+      "ld.u32 %d, "
+      "[%g];",
+      "b32", same);
+  check(
+      "mov.u64 %l, tile; mad.wide.u32 %l, %lane, 4, %l; cvta.shared.u64 %g, %l; st.u32 [%g], %a; "
+      "cvta.to.shared.u64 %l, %g; ld.shared.u32 %d, [%l];",
+      "b32", same);
   check("mov.u64 %l, words; cvta.global.u64 %g, %l; ld.u32 %d, [%g+4];", "b32", fixed(0x02030405));
-  check("mov.u64 %l, words; cvta.global.u64 %g, %l; cvta.to.global.u64 %l, %g; ld.global.u32 %d, [%l];", "b32",
-        fixed(0x06070809));
+  check("mov.u64 %l, words; cvta.global.u64 %g, %l; cvta.to.global.u64 %l, %g; ld.global.u32 %d, [%l];",
+        "b32", fixed(0x06070809));
   check("mov.u64 %l, table; cvta.const.u64 %g, %l; ld.u32 %d, [%g+4];", "b32", fixed(0x08070605));
   check("mov.u64 %l, table; cvta.const.u64 %g, %l; cvta.to.const.u64 %l, %g; ld.const.u32 %d, [%l];", "b32",
         fixed(0x04030201));
@@ -225,7 +244,8 @@ TEST(Memory, GenericAddressesOfEverySpace) {
       {"local", "depot"}, {"shared", "tile"}, {"global", "words"}, {"param", "block"}};
   for (const auto& [space, variable] : variables) {
     for (const std::string asked : {"local", "shared", "global", "param"}) {
-      check(std::string("mov.u64 %l, ") + variable + "; cvta." + space + ".u64 %g, %l; isspacep." + asked + " %d, %g;",
+      check(std::string("mov.u64 %l, ") + variable + "; cvta." + space + ".u64 %g, %l; isspacep." + asked +
+                " %d, %g;",
             "pred", fixed(asked == space));
     }
   }
@@ -233,9 +253,9 @@ TEST(Memory, GenericAddressesOfEverySpace) {
 
 // Hints and scopes change nothing.
 TEST(Memory, HintsAndScopes) {
-  DeviceArray<uint32_t> memory(std::vector<uint32_t>(kThreads, 0));
+  DeviceArray<uint32_t> memory(std::vector<uint32_t>(kMemoryThreads, 0));
   const Column where = addresses(memory.data(), 4), numbers = interesting({"u32"})[0];
-  const Column values(numbers.begin(), numbers.begin() + kThreads);
+  const Column values(numbers.begin(), numbers.begin() + kMemoryThreads);
   const auto check = [&](const std::string& store, const std::string& load) {
     expect_ptx(store + ".u32 [%a], %b; " + load + ".u32 %d, [%a];", "b32", {"u64", "u32"}, {where, values},
                [](Values v) { return v[1]; });
@@ -255,19 +275,21 @@ TEST(Memory, HintsAndScopes) {
 
 // What orders or prepares but changes nothing that a thread can see of its own memory.
 TEST(Memory, FencesPrefetchesAndSleep) {
-  DeviceArray<uint32_t> memory(std::vector<uint32_t>(kThreads, 0));
+  DeviceArray<uint32_t> memory(std::vector<uint32_t>(kMemoryThreads, 0));
   const Column where = addresses(memory.data(), 4), numbers = interesting({"u32"})[0];
-  const Column values(numbers.begin(), numbers.begin() + kThreads);
+  const Column values(numbers.begin(), numbers.begin() + kMemoryThreads);
   for (const std::string instruction :
-       {"membar.cta", "membar.gl", "membar.sys", "fence.sc.cta", "fence.sc.gpu", "fence.sc.sys", "fence.acq_rel.cta",
-        "fence.acq_rel.gpu", "fence.acq_rel.sys", "prefetch.L1 [%a]", "prefetch.L2 [%a]", "prefetch.global.L1 [%a]",
-        "prefetch.global.L2 [%a]", "prefetch.local.L1 [%l]", "prefetch.local.L2 [%l]", "prefetchu.L1 [%a]",
-        "nanosleep.u32 20", "nanosleep.u32 %b"}) {
-    expect_ptx(".local .b32 own; .reg .b64 %l; mov.u64 %l, own; st.local.u32 [%l], %b; st.global.u32 [%a], %b;\n" +
-                   instruction + ";\n.reg .b32 %r; ld.local.u32 %r, [%l]; ld.global.u32 %d, [%a]; and.b32 %d, %d, %r;",
-               "b32", {"u64", "u32"}, {where, values}, [](Values v) { return v[1]; });
+       {"membar.cta", "membar.gl", "membar.sys", "fence.sc.cta", "fence.sc.gpu", "fence.sc.sys",
+        "fence.acq_rel.cta", "fence.acq_rel.gpu", "fence.acq_rel.sys", "prefetch.L1 [%a]", "prefetch.L2 [%a]",
+        "prefetch.global.L1 [%a]", "prefetch.global.L2 [%a]", "prefetch.local.L1 [%l]",
+        "prefetch.local.L2 [%l]", "prefetchu.L1 [%a]", "nanosleep.u32 20", "nanosleep.u32 %b"}) {
+    expect_ptx(
+        ".local .b32 own; .reg .b64 %l; mov.u64 %l, own; st.local.u32 [%l], %b; st.global.u32 [%a], %b;\n" +
+            instruction +
+            ";\n.reg .b32 %r; ld.local.u32 %r, [%l]; ld.global.u32 %d, [%a]; and.b32 %d, %d, %r;",
+        "b32", {"u64", "u32"}, {where, values}, [](Values v) { return v[1]; });
     const std::vector<uint32_t> got = memory.read();
-    for (size_t i = 0; i < kThreads; ++i) ASSERT_EQ(got[i], values[i]) << instruction;
+    for (size_t i = 0; i < kMemoryThreads; ++i) ASSERT_EQ(got[i], values[i]) << instruction;
   }
 }
 
@@ -298,25 +320,29 @@ TEST(Memory, WhatIsDiscardedIsNoLongerWritten) {
     };
     const std::string first_only = "setp.eq.u32 %q, %lane, 0; @%q " + discard + " [%a], 128; ";
     EXPECT_EQ(run(first_only + "@!%q ld.global.u32 %d, [%a];", 0), "");  // the others' lines stay
-    EXPECT_NE(run("ld.global.u32 %d, [%a];", 124).find("reads uninitialised global memory"), std::string::npos);
-    EXPECT_EQ(run("st.global.u32 [%a], 5; ld.global.u32 %d, [%a];", 124), "");  // written again
-    EXPECT_NE(run(discard + " [%a], 128; ld.global.u32 %d, [%a+64];", 0).find("reads uninitialised global memory"),
+    EXPECT_NE(run("ld.global.u32 %d, [%a];", 124).find("reads uninitialised global memory"),
               std::string::npos);
+    EXPECT_EQ(run("st.global.u32 [%a], 5; ld.global.u32 %d, [%a];", 124), "");  // written again
+    EXPECT_NE(
+        run(discard + " [%a], 128; ld.global.u32 %d, [%a+64];", 0).find("reads uninitialised global memory"),
+        std::string::npos);
     EXPECT_NE(run(discard + " [%a], 128;", 64).find("misaligned: discards 128 bytes"), std::string::npos);
     EXPECT_NE(run(discard + " [%a], 128;", 128).find("out of bounds: discards 128 bytes"), std::string::npos);
-    EXPECT_NE(run(discard + " [%a], 64;", 0).find("unsupported instruction: of that size"), std::string::npos);
+    EXPECT_NE(run(discard + " [%a], 64;", 0).find("unsupported instruction: of that size"),
+              std::string::npos);
   }
   FindingCapture capture;
-  run_ptx(".shared .align 128 .b8 tile[128]; .reg .b64 %g; mov.u64 %g, tile; cvta.shared.u64 %g, %g; discard.L2 "
-          "[%g], 128;",
-          "b32", {"u32"}, {Column(32, 0)});
+  run_ptx(
+      ".shared .align 128 .b8 tile[128]; .reg .b64 %g; mov.u64 %g, tile; cvta.shared.u64 %g, %g; discard.L2 "
+      "[%g], 128;",
+      "b32", {"u32"}, {Column(32, 0)});
   EXPECT_NE(capture.all().find("discards what is no global memory"), std::string::npos) << capture.all();
 }
 
 // ---- cp.async ----
 
 TEST(Memory, AsynchronousCopies) {
-  const std::vector<uint8_t> bytes = random_bytes(kThreads * kSlot);
+  const std::vector<uint8_t> bytes = random_bytes(kMemoryThreads * kSlot);
   DeviceArray<uint8_t> memory(bytes);
   const Column where = addresses(memory.data(), kSlot);
   const std::string room =
@@ -324,8 +350,8 @@ TEST(Memory, AsynchronousCopies) {
       "st.shared.v2.u64 [%s], {-1, -1};\n";
   const Form words{"v2.u64", 2, 8, false};
   const auto check = [&](const std::string& copy, size_t size, size_t read, const std::string& wait) {
-    expect_ptx(room + copy + ";\n" + wait + ";\n" + load_and_add("ld.shared", words, "%s", 0), "b64", {"u64"}, {where},
-               [&](Values v) {
+    expect_ptx(room + copy + ";\n" + wait + ";\n" + load_and_add("ld.shared", words, "%s", 0), "b64", {"u64"},
+               {where}, [&](Values v) {
                  uint8_t made[16];
                  std::memset(made, 0xff, 16);
                  std::memset(made, 0, size);
@@ -340,7 +366,8 @@ TEST(Memory, AsynchronousCopies) {
       const std::string operands = " [%s], [%a], " + std::to_string(size);
       for (const std::string wait : {"cp.async.commit_group; cp.async.wait_group 0", "cp.async.wait_all"}) {
         check(name + operands, size, size, wait);
-        for (const std::string hint : {".L2::64B", ".L2::128B", ".L2::256B"}) check(name + hint + operands, size, size, wait);
+        for (const std::string hint : {".L2::64B", ".L2::128B", ".L2::256B"})
+          check(name + hint + operands, size, size, wait);
         // Fewer bytes than are written: zeros behind them.
         for (const size_t read : {size, size - 1, size / 2, size_t{0}})
           check(name + operands + ", " + std::to_string(read), size, read, wait);
@@ -349,8 +376,9 @@ TEST(Memory, AsynchronousCopies) {
   }
   // Two groups: after waiting for all but one the first is there, and not the second.
   const std::string two =
-      room + "cp.async.ca.shared.global [%s], [%a], 8; cp.async.commit_group;\n"
-             "cp.async.ca.shared.global [%s+16], [%a+8], 8; cp.async.commit_group; cp.async.wait_group 1;\n";
+      room +
+      "cp.async.ca.shared.global [%s], [%a], 8; cp.async.commit_group;\n"
+      "cp.async.ca.shared.global [%s+16], [%a+8], 8; cp.async.commit_group; cp.async.wait_group 1;\n";
   const auto word = [&](Values v, size_t index) {
     Bits made = 0;
     std::memcpy(&made, &bytes[v[0] - reinterpret_cast<Bits>(memory.data()) + 8 * index], 8);

@@ -94,7 +94,8 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
   const size_t threads = columns.empty() ? kLanes : columns[0].size();
   const std::string name = fmt::format("instruction_{}", ++kernel_count);
   std::string text = fmt::format(
-      ".version 9.0\n.target sm_80\n.address_size 64\n{}\n.visible .entry {}(.param .align 16 .b8 block[16], .param .u64 out, .param .u64 active",
+      ".version 9.0\n.target sm_80\n.address_size 64\n{}\n.visible .entry {}(.param .align 16 .b8 block[16], "
+      ".param .u64 out, .param .u64 active",
       module_text, name);
   for (size_t i = 0; i < types.size(); ++i) text += fmt::format(", .param .u64 in{}", i);
   text += fmt::format(

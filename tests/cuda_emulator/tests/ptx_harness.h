@@ -48,7 +48,8 @@ const std::set<std::string>& executed_modifiers();
 // operands, bit by bit (`differ` may excuse). What the switched-off lanes hold must not change.
 using Reference = std::function<Bits(Values)>;
 void expect_ptx(const std::string& body, const std::string& result, const std::vector<std::string>& types,
-                const std::vector<Column>& columns, const Reference& expected, const std::string& module = "");
+                const std::vector<Column>& columns, const Reference& expected,
+                const std::string& module = "");
 
 // Columns of values that matter (limits, signs, subnormals, NaN, ties) combined with each other, then random ones; as
 // many as there are types, the same length. Types as in PTX: s32, u64, f32, f16 ...

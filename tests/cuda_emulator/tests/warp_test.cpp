@@ -219,22 +219,25 @@ TEST(Block, BarriersReduce) {
 TEST(Block, BarriersOrder) {
   const Column values = counted(64, 1000, 7);
   const std::string before =
-      ".shared .align 4 .b8 tile[256]; .reg .b32 %to, %from; mov.u32 %to, tile; mad.lo.u32 %to, %lane, 4, %to; "
+      ".shared .align 4 .b8 tile[256]; .reg .b32 %to, %from; mov.u32 %to, tile; mad.lo.u32 %to, %lane, 4, "
+      "%to; "
       "mov.u32 %from, tile+252; mad.lo.s32 %from, %lane, -4, %from; st.shared.u32 [%to], %a; ";
-  for (const std::string barrier : {"bar.sync 0;", "bar.sync 3, 64;", "barrier.sync 0;", "barrier.sync.aligned 1, 64;"}) {
+  for (const std::string barrier :
+       {"bar.sync 0;", "bar.sync 3, 64;", "barrier.sync 0;", "barrier.sync.aligned 1, 64;"}) {
     const Column got = run_ptx(before + barrier + " ld.shared.u32 %d, [%from];", "b32", {"u32"}, {values});
     for (size_t i = 0; i < 64; ++i) ASSERT_EQ(got[i], values[63 - i]) << barrier;
   }
   // The first warp writes and only arrives, the second waits and reads.
   for (const std::string name : {"bar.", "barrier."}) {
-    const Column got = run_ptx(before + "mov.u32 %d, 0; setp.lt.u32 %q, %lane, 32; @%q " + name +
-                                   "arrive 2, 64; @%q bra out; " + name +
-                                   "sync 2, 64; ld.shared.u32 %d, [%from]; out:",
-                               "b32", {"u32"}, {values});
+    const Column got =
+        run_ptx(before + "mov.u32 %d, 0; setp.lt.u32 %q, %lane, 32; @%q " + name +
+                    "arrive 2, 64; @%q bra out; " + name + "sync 2, 64; ld.shared.u32 %d, [%from]; out:",
+                "b32", {"u32"}, {values});
     for (size_t i = 0; i < 64; ++i) ASSERT_EQ(got[i], i < 32 ? 0 : values[63 - i]) << name;
   }
-  const Column within = run_ptx(before + "xor.b32 %from, %to, 4; bar.warp.sync -1; ld.shared.u32 %d, [%from];",
-                                "b32", {"u32"}, {values});
+  const Column within =
+      run_ptx(before + "xor.b32 %from, %to, 4; bar.warp.sync -1; ld.shared.u32 %d, [%from];", "b32", {"u32"},
+              {values});
   for (size_t i = 0; i < 64; ++i) ASSERT_EQ(within[i], values[i ^ 1]);
 }
 

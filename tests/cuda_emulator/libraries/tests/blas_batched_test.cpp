@@ -51,8 +51,8 @@ struct Batch {
 struct Blas {
   Blas() {
     cublasCreate(&handle);
-    cublasSetMathMode(handle,
-                      static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+    cublasSetMathMode(handle, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
+                                                        CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
   }
   ~Blas() { cublasDestroy(handle); }
   cublasHandle_t handle = nullptr;

@@ -172,16 +172,19 @@ const std::vector<Fault>& faults_of_descriptors() {
          s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{8});
          return s.matmul.choose();
        }},
-      {"sums of rounded parts", kFinding, "REDUCTION_SCHEME_MASK 0x6, which lets sums be made of parts in CUDA_R_16BF",
+      {"sums of rounded parts", kFinding,
+       "REDUCTION_SCHEME_MASK 0x6, which lets sums be made of parts in CUDA_R_16BF",
        [](LtCase& s) {
-         s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                         uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE});
+         s.matmul.prefer(
+             CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+             uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE});
          return s.matmul.choose();
        },
        in_brain()},
       {"sums of rounded parts by default", kFinding, "REDUCTION_SCHEME_MASK 0x7",
        [](LtCase& s) {
-         s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK});
+         s.matmul.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                         uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK});
          return s.matmul.choose();
        },
        in_brain()},
@@ -190,8 +193,8 @@ const std::vector<Fault>& faults_of_descriptors() {
       {"a number of waves", kFinding, "any but the default of CUBLASLT_MATMUL_PREF_MAX_WAVES_COUNT",
        [](LtCase& s) {
          const float waves = 1;
-         return cublasLtMatmulPreferenceSetAttribute(s.matmul.preference, CUBLASLT_MATMUL_PREF_MAX_WAVES_COUNT,
-                                                     &waves, 4);
+         return cublasLtMatmulPreferenceSetAttribute(s.matmul.preference,
+                                                     CUBLASLT_MATMUL_PREF_MAX_WAVES_COUNT, &waves, 4);
        }},
       {"a choice of implementations", kFinding, "a choice of implementations is not implemented",
        [](LtCase& s) {
