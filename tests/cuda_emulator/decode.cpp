@@ -16,6 +16,7 @@ namespace kiln::emulator {
 namespace {
 
 constexpr uint32_t kSharedGap = 64;  // bytes between two shared variables, which belong to neither
+constexpr uint32_t kParameterGap = 64;
 
 constexpr std::pair<std::string_view, Special> kSpecials[] = {
     {"%tid.x", Special::kTidX},
@@ -170,7 +171,9 @@ Rows::Rows(Kernel& kernel, const FunctionText& function, const std::map<std::str
   kernel_.register_bytes = 256;  // the row that partly masked instructions compute into
   for (const RegisterText& reg : function.registers) rows_.push_back(allocate(bytes_of(reg.type)));
   for (const Variable& parameter : function.parameters) {
-    const uint32_t offset = align_up(kernel_.parameter_bytes, static_cast<uint32_t>(parameter.alignment));
+    const uint32_t gap = kernel_.parameters.empty() ? 0 : kParameterGap;
+    const uint32_t offset =
+        align_up(kernel_.parameter_bytes + gap, static_cast<uint32_t>(parameter.alignment));
     symbols_[parameter.name] = offset;
     kernel_.parameters.push_back({offset, static_cast<uint32_t>(parameter.bytes)});
     kernel_.parameter_bytes = offset + static_cast<uint32_t>(parameter.bytes);

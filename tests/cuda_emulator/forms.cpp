@@ -149,7 +149,7 @@ struct Silent {
 };
 constexpr Silent kSilent[] = {
     {"{bra,brx,ret,call}", "uni"},
-    {"{bar,barrier,mma,ldmatrix}", "aligned"},
+    {"{barrier,mma,ldmatrix}", "aligned"},
     {"{bar,barrier}", "cta"},
     {"{ld,st}", "{weak,cta,gpu,sys}"},
     {"ld", "{ca,cg,cs,lu,cv,L2::64B,L2::128B,L2::256B}"},

@@ -85,10 +85,6 @@ __global__ void parameter_into_next(float* m, const __grid_constant__ Eight eigh
   m[threadIdx.x] = values[threadIdx.x] + next.values[0];  // parameter_into_next
 }
 
-__global__ void parameter_written(float* m, const __grid_constant__ Eight eight) {
-  const_cast<float*>(eight.values)[threadIdx.x] = m[0];  // parameter_written
-}
-
 __global__ void uninitialised_global(float* m, const float* fresh) {
   m[threadIdx.x] = fresh[threadIdx.x];  // uninitialised_global
 }
@@ -283,7 +279,6 @@ void launch_fault(const char* name, float* memory, float* fresh, const float* ho
   if (is("misaligned_shared_read")) misaligned_shared_read<<<1, 32>>>(memory);
   if (is("parameter_beyond")) parameter_beyond<<<1, 9>>>(memory, {});
   if (is("parameter_into_next")) parameter_into_next<<<1, 9>>>(memory, {}, {});
-  if (is("parameter_written")) parameter_written<<<1, 1>>>(memory, {});
   if (is("uninitialised_global")) uninitialised_global<<<1, 32>>>(memory, fresh);
   if (is("uninitialised_tail")) uninitialised_tail<<<1, 32>>>(memory, fresh);
   if (is("uninitialised_shared")) uninitialised_shared<<<1, 64>>>(memory);

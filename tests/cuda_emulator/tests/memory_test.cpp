@@ -13,14 +13,12 @@ namespace kiln::emulator::testing {
 
 namespace {
 
-constexpr size_t kMemoryThreads = 64, kSlot = 32;  // bytes of memory that each thread has
+constexpr size_t kMemoryThreads = 32, kSlot = 32;  // bytes of memory that each thread has
 
 struct Form {
   std::string type;  // "v2.s16"
   size_t count, bytes;
   bool has_sign;
-
-  bool is_64() const { return bytes == 8; }
 };
 
 const std::vector<Form>& forms() {
@@ -93,7 +91,7 @@ std::string room_in(const std::string& space) {
       ".reg .b64 %w<4>; ld.global.v2.u64 {%w0, %w1}, [%a]; ld.global.v2.u64 {%w2, %w3}, [%a+16];\n";
   if (space == "shared") {
     text +=
-        ".shared .align 16 .b8 room[2048]; .reg .b32 %s; mov.u32 %s, room; mad.lo.u32 %s, %lane, 32, %s;\n";
+        ".shared .align 16 .b8 room[1024]; .reg .b32 %s; mov.u32 %s, room; mad.lo.u32 %s, %lane, 32, %s;\n";
   } else {
     text += ".local .align 16 .b8 room[32]; .reg .b64 %s; mov.u64 %s, room;\n";
   }
@@ -146,23 +144,33 @@ TEST(Memory, LoadsOfConstantsAndParameters) {
   }
 }
 
+// Elements made of %b, in %v0 and further, and the same on the host.
+std::string elements_of(const Form& form) {
+  const size_t width = std::max<size_t>(form.bytes, 2) * 8;
+  std::string text = ".reg .b" + std::to_string(width) + " %v<4>; .reg .b64 %x; mov.b64 %x, %b;\n";
+  for (size_t i = 0; i < form.count; ++i) {
+    const std::string to = "%v" + std::to_string(i);
+    text += (width == 64 ? "mov.b64 " + to : "cvt.u" + std::to_string(width) + ".u64 " + to) + ", %x;\n" +
+            "mad.lo.u64 %x, %x, 31, 0x123456789abcdef;\n";
+  }
+  return text;
+}
+
+void put_elements(const Form& form, Bits value, uint8_t* to) {
+  for (size_t i = 0; i < form.count; ++i) {
+    std::memcpy(to + i * form.bytes, &value, form.bytes);
+    value = value * 31 + 0x123456789abcdef;
+  }
+}
+
 TEST(Memory, StoresOfEveryForm) {
   const Column numbers = interesting({"u64"})[0];
   const Column values(numbers.begin(), numbers.begin() + kMemoryThreads);
   for (const Form& form : forms()) {
-    const size_t width = std::max<size_t>(form.bytes, 2) * 8;
-    std::string make = ".reg .b" + std::to_string(width) + " %v<4>; .reg .b64 %x; mov.b64 %x, %b;\n";
-    for (size_t i = 0; i < form.count; ++i) {
-      const std::string to = "%v" + std::to_string(i);
-      make += (width == 64 ? "mov.b64 " + to : "cvt.u" + std::to_string(width) + ".u64 " + to) + ", %x;\n" +
-              "mad.lo.u64 %x, %x, 31, 0x123456789abcdef;\n";
-    }
+    const std::string make = elements_of(form);
     const auto stored = [&](Bits value) {  // and zeros behind
       std::vector<uint8_t> made(kSlot);
-      for (size_t i = 0; i < form.count; ++i) {
-        std::memcpy(&made[i * form.bytes], &value, form.bytes);
-        value = value * 31 + 0x123456789abcdef;
-      }
+      put_elements(form, value, made.data());
       return made;
     };
     const Form words{"v2.u64", 2, 8, false};
@@ -186,6 +194,46 @@ TEST(Memory, StoresOfEveryForm) {
          {"st.shared", "st.volatile.shared", "st.relaxed.cta.shared", "st.release.cta.shared"})
       check(room_in("shared"), store, "%s", "ld.shared");
     check(room_in("local"), "st.local", "%s", "ld.local");
+  }
+}
+
+// A whole warp side by side in memory, which the emulator moves as one row.
+TEST(Memory, RowsOfEveryForm) {
+  const std::vector<uint8_t> bytes = random_bytes(kMemoryThreads * kSlot);
+  const Column numbers = interesting({"u64"})[0];
+  const Column values(numbers.begin(), numbers.begin() + kMemoryThreads);
+  const std::string place =
+      "bar.warp.sync -1; .reg .b32 %p; mov.u32 %p, room; mad.lo.u32 %p, %lane, SIZE, %p;\n";
+  const Form words{"v2.u64", 2, 8, false};
+  for (const Form& form : forms()) {
+    const size_t size = form.count * form.bytes;
+    std::string packed = place;
+    packed.replace(packed.find("SIZE"), 4, std::to_string(size));
+    DeviceArray<uint8_t> memory(bytes);
+    for (const std::string load : {"ld", "ld.global", "ld.global.nc", "ldu.global"}) {
+      expect_ptx(
+          load_and_add(load, form, "%a", 0), "b64", {"u64"}, {addresses(memory.data(), size)},
+          [&](Values v) { return sum_of(&bytes[v[0] - reinterpret_cast<Bits>(memory.data())], form); });
+    }
+    const Column loaded = run_ptx(room_in("shared") + packed + load_and_add("ld.shared", form, "%p", 0),
+                                  "b64", {"u64"}, {addresses(memory.data(), kSlot)});
+    std::vector<uint8_t> stored = bytes;
+    for (size_t i = 0; i < kMemoryThreads; ++i) {
+      ASSERT_EQ(loaded[i], sum_of(&bytes[i * size], form)) << form.type;
+      put_elements(form, values[i], &stored[i * size]);
+    }
+    const Column seen = run_ptx(room_in("shared") + packed + elements_of(form) + "st.shared." + form.type +
+                                    " [%p], " + values_of(form) + "; bar.warp.sync -1;\n{" +
+                                    load_and_add("ld.shared", words, "%s", 0) + "}",
+                                "b64", {"u64", "u64"}, {addresses(memory.data(), kSlot), values});
+    for (size_t i = 0; i < kMemoryThreads; ++i)
+      ASSERT_EQ(seen[i], sum_of(&stored[i * kSlot], words)) << form.type;
+    for (const std::string store : {"st", "st.global"}) {
+      DeviceArray<uint8_t> to(bytes);
+      run_ptx(elements_of(form) + store + "." + form.type + " [%a], " + values_of(form) + ";", "b64",
+              {"u64", "u64"}, {addresses(to.data(), size), values});
+      ASSERT_EQ(to.read(), stored) << form.type;
+    }
   }
 }
 
@@ -249,6 +297,15 @@ TEST(Memory, GenericAddressesOfEverySpace) {
             "pred", fixed(asked == space));
     }
   }
+}
+
+TEST(Memory, ParametersAreOnlyRead) {
+  FindingCapture capture;
+  run_ptx(".reg .b64 %g; mov.u64 %g, block; cvta.param.u64 %g, %g; st.u32 [%g], %a;", "b32", {"u32"},
+          {Column(32, 1)});
+  EXPECT_NE(capture.all().find("writes 4 bytes at offset 0 of the parameters, which are only read"),
+            std::string::npos)
+      << capture.all();
 }
 
 // Hints and scopes change nothing.
@@ -346,7 +403,7 @@ TEST(Memory, AsynchronousCopies) {
   DeviceArray<uint8_t> memory(bytes);
   const Column where = addresses(memory.data(), kSlot);
   const std::string room =
-      ".shared .align 16 .b8 room[2048]; .reg .b32 %s; mov.u32 %s, room; mad.lo.u32 %s, %lane, 32, %s;\n"
+      ".shared .align 16 .b8 room[1024]; .reg .b32 %s; mov.u32 %s, room; mad.lo.u32 %s, %lane, 32, %s;\n"
       "st.shared.v2.u64 [%s], {-1, -1};\n";
   const Form words{"v2.u64", 2, 8, false};
   const auto check = [&](const std::string& copy, size_t size, size_t read, const std::string& wait) {

@@ -92,8 +92,8 @@ TEST(Parser, KernelsKnowTheirLinesAndWhatStopsThem) {
   EXPECT_EQ(kernel->where(3),
             "helper.cuh:20, inlined at kernel.cu:11 (PTX line 23: frobnicate.b32 %r3, %r2)");
   EXPECT_EQ(kernel->code[3].kind, OpKind::kUnsupported);
-  EXPECT_EQ(kernel->parameters[1].offset, 8u);
-  EXPECT_EQ(kernel->parameters[2].offset, 16u);
+  EXPECT_EQ(kernel->parameters[1].offset, 72u);  // behind a gap of 64 bytes
+  EXPECT_EQ(kernel->parameters[2].offset, 144u);
 }
 
 // Forms that the emulator does not have must stop where they are executed, never be taken for another.

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <utility>
 
 #include "tests/cuda_emulator/forms.h"
 #include "tests/cuda_emulator/launch.h"
@@ -64,6 +65,10 @@ uint64_t kernel_count = 0;
 
 std::set<std::string> forms_so_far, modifiers_so_far;
 
+int lines_of(const std::string& text) {
+  return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
+}
+
 // Takes down what the lines of the body, which begins in the first of them, are made of.
 void note_forms(const std::string& text, const std::string& kernel, int first_line, int lines) {
   const ModuleText module{std::string(text)};
@@ -73,10 +78,6 @@ void note_forms(const std::string& text, const std::string& kernel, int first_li
     for (const std::string_view modifier : statement.modifiers)
       modifiers_so_far.insert(fmt::format("{}.{}", statement.opcode, modifier));
   }
-}
-
-int lines_of(const std::string& text) {
-  return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
 }
 
 }  // namespace
@@ -131,7 +132,8 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
   }
   text += "ret;\n}\n";
 
-  note_forms(text, name, first_line, 1 + lines_of(body));
+  static std::string noted;  // most bodies run twice
+  if (std::exchange(noted, body) != body) note_forms(text, name, first_line, 1 + lines_of(body));
   Module module(text);
   const Column on = active.empty() ? Column(threads, 1) : active;
   DeviceArray<Bits> out(threads), mask(on);
