@@ -183,7 +183,8 @@ std::vector<Column> interesting(const std::vector<std::string>& types) {
   std::vector<std::vector<Bits>> specials;
   for (const std::string& type : types) specials.push_back(special_values(type));
   const size_t first = specials[0].size(), second = types.size() > 1 ? specials[1].size() : 1;
-  for (size_t thread = 0; thread < kThreads; ++thread) {
+  const size_t threads = types.size() > 1 ? kThreads : kThreads / 4;
+  for (size_t thread = 0; thread < threads; ++thread) {
     for (size_t i = 0; i < types.size(); ++i) {
       const std::vector<Bits>& values = specials[i];
       const int bits = types[i] == "pred" ? 1 : bits_of(types[i]);
