@@ -29,6 +29,24 @@ function(kiln_room name folder)
   kiln_compile_together(kiln_${name})
 endfunction()
 
+# kiln_families(): the families of models. Each is a header of models/families, NAME.h with NAME::kFamily; their list is made
+# from the files, so that one more family is one more file.
+function(kiln_families)
+  set(folder models/families)
+  file(GLOB headers RELATIVE ${PROJECT_SOURCE_DIR}/${folder} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.h)
+  list(REMOVE_ITEM headers family.h list.h)
+  set(includes "")
+  set(entries "")
+  foreach(header IN LISTS headers)
+    string(REGEX REPLACE "\\.h$" "" name ${header})
+    string(APPEND includes "#include \"${folder}/${header}\"\n")
+    string(APPEND entries "    ${name}::kFamily,\n")
+  endforeach()
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/families.cpp.in families/all.cpp @ONLY)
+  kiln_room(families ${folder} ROOMS core)
+  target_sources(kiln_families PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/families/all.cpp)
+endfunction()
+
 # kiln_kernels(): the kernels. For the CPU each file of kernels/cpu is compiled once per instruction set, in a namespace of
 # its own (KILN_ISA), and the table in kernels/table.cpp picks at start; files of kernels/cpu/common are compiled once. For CUDA
 # see cmake/cuda.cmake.
