@@ -12,9 +12,10 @@ function(kiln_compile_options target)
 endfunction()
 
 # kiln_compile_together(target): five source files make one unit of compilation. nlohmann/json, CLI11 and GoogleTest, which
-# are headers alone, are then parsed and instantiated once for five files, which halves the time to build.
+# are headers alone, are then parsed and instantiated once for five files, which halves the time to build. KILN_UNITY=OFF
+# compiles each file by itself, which is quicker where one file changes again and again (tests/mutation).
 function(kiln_compile_together target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 5)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KILN_UNITY} UNITY_BUILD_BATCH_SIZE 5)
 endfunction()
 
 # kiln_room(name folder [ROOMS rooms it stands on] [LINK libraries]): a static library of every .cpp in the folder.
