@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "src/config/families.h"
+#include "models/families/list.h"
 #include "src/config/text.h"
 
 namespace kiln::config {
@@ -35,29 +35,29 @@ constexpr std::nullopt_t kRequired = std::nullopt;
 
 // The kinds of keys. `aliases` and `why_not_more` as in Key.
 Key integer(const char* name, SlotOf slot, std::optional<int64_t> fallback, const char* unit, int64_t min,
-            int64_t max, const char* sentence, const char* aliases, const char* why_not_more = "") {
+            int64_t max, std::string sentence, const char* aliases, const char* why_not_more = "") {
   const Range range{static_cast<double>(min), static_cast<double>(max)};
-  return {name, slot, fallback_of(fallback), unit, range, {}, sentence, aliases, why_not_more, ""};
+  return {name, slot, fallback_of(fallback), unit, range, {}, std::move(sentence), aliases, why_not_more, ""};
 }
 
 Key number(const char* name, SlotOf slot, double fallback, const char* unit, Range range,
-           const char* sentence, const char* aliases) {
-  return {name, slot, fallback, unit, range, {}, sentence, aliases, "", ""};
+           std::string sentence, const char* aliases) {
+  return {name, slot, fallback, unit, range, {}, std::move(sentence), aliases, "", ""};
 }
 
 Key choice(const char* name, SlotOf slot, const std::optional<std::string>& fallback,
-           std::vector<std::string> choices, const char* sentence, const char* aliases,
+           std::vector<std::string> choices, std::string sentence, const char* aliases,
            const char* why_not_more = "") {
-  return {name, slot, fallback_of(fallback), "name", {}, std::move(choices), sentence, aliases, why_not_more, ""};
+  return {name, slot, fallback_of(fallback), "name", {}, std::move(choices), std::move(sentence), aliases, why_not_more, ""};
 }
 
-Key toggle(const char* name, SlotOf slot, const char* fallback, const char* sentence, const char* aliases) {
-  return choice(name, slot, fallback, {"on", "off"}, sentence, aliases);
+Key toggle(const char* name, SlotOf slot, const char* fallback, std::string sentence, const char* aliases) {
+  return choice(name, slot, fallback, {"on", "off"}, std::move(sentence), aliases);
 }
 
-Key text(const char* name, SlotOf slot, Default fallback, const char* unit, const char* sentence,
+Key text(const char* name, SlotOf slot, Default fallback, const char* unit, std::string sentence,
          const char* aliases) {
-  return {name, slot, std::move(fallback), unit, {}, {}, sentence, aliases, "", ""};
+  return {name, slot, std::move(fallback), unit, {}, {}, std::move(sentence), aliases, "", ""};
 }
 
 constexpr const char* kMatrixOptimizers = "muon kl-shampoo pro-kl-shampoo";
@@ -69,12 +69,22 @@ Key only(const char* optimizers, Key key) {
   return key;
 }
 
+using families::Family;
+
+// "gpt2 A; llama B": what all families say, with `between` behind their names.
+std::string of_each(const char* between, const char* separator, std::string (*text)(const Family&)) {
+  std::string all;
+  for (const Family& family : families::families()) {
+    all += fmt::format("{}{}{}{}", all.empty() ? "" : separator, family.name, between, text(family));
+  }
+  return all;
+}
+
 std::vector<Key> make_schema() {
   constexpr auto kOpen = true;  // an end that is not in the range
   return {
-      choice("model.family", at<&Config::model, &Model::family>, kRequired, family_names(),
-             "Architecture: gpt2 has learned positions, LayerNorm, GELU and biases; llama has rotary positions, RMSNorm, "
-             "SwiGLU and no biases.",
+      choice("model.family", at<&Config::model, &Model::family>, kRequired, families::family_names(),
+             fmt::format("Architecture: {}.", of_each(" has ", "; ", [](const Family& f) { return std::string(f.summary); })),
              "model_type architecture arch type name"),
       integer("model.layers", at<&Config::model, &Model::layers>, kRequired, "blocks", 1, 1000,
               "Transformer blocks.", "n_layer n_layers num_layers num_hidden_layers depth"),
@@ -89,8 +99,8 @@ std::vector<Key> make_schema() {
               "attention); 0: as many as model.heads.",
               "num_key_value_heads n_kv_head n_kv_heads num_kv_heads"),
       integer("model.ffn", at<&Config::model, &Model::ffn>, 0, "channels", 0, 1 << 20,
-              "Inner width of the feed-forward layers; 0: for gpt2 four times model.width, for llama 8/3 of it, rounded up "
-              "to a multiple of 256.",
+              fmt::format("Inner width of the feed-forward layers; 0: for {}.",
+                          of_each(" ", ", for ", [](const Family& f) { return std::string(f.ffn_summary); })),
               "intermediate_size d_ff n_inner mlp_dim ffn_dim hidden_dim"),
       integer("model.vocab", at<&Config::model, &Model::vocab>, kRequired, "tokens", 2, kMostVocab,
               "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2; a vocabulary of "
@@ -105,13 +115,15 @@ std::vector<Key> make_schema() {
               "Longest sequence that the model has positions for.",
               "block_size n_positions n_ctx max_seq_len max_position_embeddings context_length context_size"),
       choice("model.tied", at<&Config::model, &Model::tied>, "auto", {"auto", "on", "off"},
-             "Whether the output layer is the token embedding; auto: for gpt2 it is, for llama not.",
+             fmt::format("Whether the output layer is the token embedding; auto: for {}.",
+                         of_each(" ", ", for ", [](const Family& f) { return std::string(f.tied ? "on" : "off"); })),
              "tie_word_embeddings weight_tying tied_embeddings tie_embeddings"),
       number("model.norm_eps", at<&Config::model, &Model::norm_eps>, 0, "square of an activation", {0, 1},
-             "Added to the variance (the mean square) before its root is divided by; 0: for gpt2 1e-5, for llama 1e-6.",
+             fmt::format("Added to the variance (the mean square) before its root is divided by; 0: for {}.",
+                         of_each(" ", ", for ", [](const Family& f) { return number_text(f.norm_eps); })),
              "layer_norm_epsilon layer_norm_eps rms_norm_eps eps"),
       number("model.rope_theta", at<&Config::model, &Model::rope_theta>, 10000, "tokens", {1, 1e9},
-             "Base of the rotary wave lengths 2 pi theta^(2i/d). Only for llama.", "rope_base rotary_base theta rotary_theta"),
+             "Base of the rotary wave lengths 2 pi theta^(2i/d). Only where positions are rotary.", "rope_base rotary_base theta rotary_theta"),
 
       text("data.train", at<&Config::data, &Data::train>, Required{}, kPathUnit,
            "Token shards to learn from: a path, with * and ? allowed in the file name.",
