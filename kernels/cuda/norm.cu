@@ -204,7 +204,7 @@ int64_t chunk_rows_of(int64_t rows) {
 template <class Params>
 void launch_forward(const char* name, const Params& p, bool whole, cudaStream_t stream) {
   with_vectors(p.dtype, whole, [&]<class T, int N>() {
-    launch({name, blocks_for(p.rows, kWarps), dim3(kLanes, kWarps), stream}, norm_forward<T, N, Params>, p);
+    launch({name, {blocks_for(p.rows, kWarps)}, dim3(kLanes, kWarps), stream}, norm_forward<T, N, Params>, p);
   });
 }
 
@@ -212,8 +212,7 @@ template <class Params>
 void launch_backward(const char* name, const Params& p, bool whole, float* shares, cudaStream_t stream) {
   constexpr int64_t kSums = kCentred<Params> ? 2 : 1;
   with_vectors(p.dtype, whole, [&]<class T, int N>() {
-    launch({name, static_cast<unsigned>(norm_chunks(p.rows)), kThreads, stream,
-            static_cast<size_t>(kSums * p.C) * sizeof(float)},
+    launch({name, {norm_chunks(p.rows)}, kThreads, stream, static_cast<size_t>(kSums * p.C) * sizeof(float)},
            norm_backward<T, N, Params>, p, shares, chunk_rows_of(p.rows));
   });
   add_column_sums(p.d_weight, shares, norm_chunks(p.rows), p.C, kSums * p.C, stream);
