@@ -167,7 +167,7 @@ class Host:
         sources = [name for name in self.commands if name.endswith(".cpp")]
         for name, made in zip(sources, pool.map(lambda name: self.compile(name, ROOT / name, [], "whole"), sources)):
             if made is None:
-                sys.exit(f"the compiler refuses {name} as it is")
+                sys.exit(f"the compiler refuses {name} as it is:\n{self.said}")
             self.objects[name], self.bytes[name] = made, made.read_bytes()
         self.link_command = self.read_link_command()
         program = self.link({}, "whole")
@@ -214,7 +214,9 @@ class Host:
         output = place / (name.replace("/", "_") + ".o")
         words = [word for folder in includes for word in ("-I", folder)]
         command = self.commands[name]
-        ran = run([command[0], *words, *command[1:], "-c", source, "-o", output], cwd=self.options.build)
+        first = next(i for i, word in enumerate(command) if word.startswith("-"))
+        ran = run([*command[:first], *words, *command[first:], "-c", source, "-o", output], cwd=self.options.build)
+        self.said = ran.stderr
         return None if ran.returncode else output
 
     def link(self, changed, label):
