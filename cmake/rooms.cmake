@@ -12,9 +12,10 @@ function(kiln_compile_options target)
 endfunction()
 
 # kiln_compile_together(target): five source files make one unit of compilation. nlohmann/json, CLI11 and GoogleTest, which
-# are headers alone, are then parsed and instantiated once for five files, which halves the time to build.
+# are headers alone, are then parsed and instantiated once for five files, which halves the time to build. KILN_UNITY=OFF
+# compiles each file by itself, which is quicker where one file changes again and again (tests/mutation).
 function(kiln_compile_together target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 5)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KILN_UNITY} UNITY_BUILD_BATCH_SIZE 5)
 endfunction()
 
 # kiln_room(name folder [ROOMS rooms it stands on] [LINK libraries]): a static library of every .cpp in the folder.
@@ -27,6 +28,24 @@ function(kiln_room name folder)
   list(TRANSFORM ROOM_ROOMS PREPEND kiln_)
   target_link_libraries(kiln_${name} PUBLIC ${ROOM_ROOMS} ${ROOM_LINK})
   kiln_compile_together(kiln_${name})
+endfunction()
+
+# kiln_families(): the families of models. Each is a header of models/families, NAME.h with NAME::kFamily; their list is made
+# from the files, so that one more family is one more file.
+function(kiln_families)
+  set(folder models/families)
+  file(GLOB headers RELATIVE ${PROJECT_SOURCE_DIR}/${folder} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.h)
+  list(REMOVE_ITEM headers family.h list.h)
+  set(includes "")
+  set(entries "")
+  foreach(header IN LISTS headers)
+    string(REGEX REPLACE "\\.h$" "" name ${header})
+    string(APPEND includes "#include \"${folder}/${header}\"\n")
+    string(APPEND entries "    ${name}::kFamily,\n")
+  endforeach()
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/families.cpp.in families/all.cpp @ONLY)
+  kiln_room(families ${folder} ROOMS core)
+  target_sources(kiln_families PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/families/all.cpp)
 endfunction()
 
 # kiln_kernels(): the kernels. For the CPU each file of kernels/cpu is compiled once per instruction set, in a namespace of

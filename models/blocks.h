@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/linear.h"
+#include "models/families/family.h"
 #include "models/model.h"
 
 namespace kiln::models {
@@ -115,7 +116,7 @@ void forward(const Pass& pass, Linear& linear, void* out, const void* in, int64_
 void backward(const Pass& pass, Linear& linear, void* d_in, const void* d_out, const void* in, int64_t rows);
 
 // ---- norm ----
-enum class NormKind : uint8_t { layer, rms };
+using families::NormKind;
 struct Norm {
   NormKind kind = NormKind::layer;
   int weight = -1, bias = -1;  // (C); an RMS norm has no bias
@@ -159,10 +160,7 @@ void forward(const Pass& pass, SelfAttention& attention, void* out, const void* 
 void backward(const Pass& pass, SelfAttention& attention, void* d_in, const void* d_out, const void* in);
 
 // ---- feed-forward: up (C) -> (F), activation, down (F) -> (C) ----
-enum class FeedForwardKind : uint8_t {
-  gelu,    // down(gelu(up(x)))
-  swiglu,  // down(silu(gate(x)) * up(x)), gate and up in one projection (C) -> (2F)
-};
+using families::FeedForwardKind;
 struct FeedForward {
   FeedForwardKind kind = FeedForwardKind::gelu;
   Linear up, down;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "kernels/table.h"
+#include "models/blocks.h"
 #include "models/initialise.h"
 #include "src/core/error.h"
 
@@ -22,7 +23,7 @@ struct Layer {
 
 class Transformer final : public Model {
  public:
-  Transformer(const Design& design, const ModelShape& shape);
+  Transformer(const families::Family& family, const ModelShape& shape);
 
   ParameterTable& parameters() override { return parameters_; }
   void plan(Plan& plan, const BatchShape& batch, DType dtype, const Device& device) override;
@@ -46,7 +47,7 @@ class Transformer final : public Model {
   // The residual stream (R, C) in front of layer l; that of l = layers is the last.
   BufferId stream(size_t l) const { return l < layers_.size() ? layers_[l].x : last_; }
 
-  Design design_;
+  families::Family family_;
   ModelShape shape_;
   ParameterTable parameters_;
   int wte_, wpe_ = -1;
@@ -61,27 +62,28 @@ class Transformer final : public Model {
   BufferId angles_ = -1;  // (T, 2, head_size/2) fp32, with rotary positions
 };
 
-Transformer::Transformer(const Design& design, const ModelShape& shape) : design_(design), shape_(shape) {
+Transformer::Transformer(const families::Family& family, const ModelShape& shape)
+    : family_(family), shape_(shape) {
   if (shape_.kv_heads == 0) shape_.kv_heads = shape_.heads;
   const int64_t C = shape.width;
   const auto norm = [&](const std::string& name) {
-    return add_norm(parameters_, name, design.norm, C, shape_.norm_eps);
+    return add_norm(parameters_, name, family.norm, C, shape_.norm_eps);
   };
   wte_ = parameters_.add("wte.weight", {shape.padded_vocab, C}, ParameterKind::embedding);
-  if (design.learned_positions)
+  if (family.positions == families::PositionKind::learned)
     wpe_ = parameters_.add("wpe.weight", {shape.context, C}, ParameterKind::embedding);
   for (int64_t l = 0; l < shape.layers; l++) {
     const std::string h = fmt::format("h.{}.", l);
     Layer layer;
-    layer.norm1 = norm(fmt::format("{}{}1", h, design.norm_name));
+    layer.norm1 = norm(fmt::format("{}{}1", h, family.norm_name));
     layer.attention = add_self_attention(parameters_, h + "attn", C, shape_.heads, shape_.kv_heads,
-                                         design.biases, design.rotary);
-    layer.norm2 = norm(fmt::format("{}{}2", h, design.norm_name));
-    layer.feed_forward = add_feed_forward(parameters_, design.feed_forward, h + design.up_name,
-                                          h + design.down_name, C, shape.ffn, design.biases);
+                                         family.biases, family.rotary());
+    layer.norm2 = norm(fmt::format("{}{}2", h, family.norm_name));
+    layer.feed_forward = add_feed_forward(parameters_, family.feed_forward, h + family.up_name,
+                                          h + family.down_name, C, shape.ffn, family.biases);
     layers_.push_back(layer);
   }
-  last_norm_ = norm(fmt::format("{}_f", design.norm_name));
+  last_norm_ = norm(fmt::format("{}_f", family.norm_name));
   const int head =
       shape.tied ? wte_ : parameters_.add("head.weight", {shape.padded_vocab, C}, ParameterKind::head);
   head_.linear = linear_of(parameters_, head);
@@ -91,7 +93,7 @@ Transformer::Transformer(const Design& design, const ModelShape& shape) : design
 void Transformer::plan(Plan& plan, const BatchShape& batch, DType dtype, const Device& device) {
   if (dtype != DType::f32) {
     throw Error(ExitCode::usage,
-                fmt::format("{} is implemented in f32, not in {}", design_.family, name_of(dtype)),
+                fmt::format("{} is implemented in f32, not in {}", family_.name, name_of(dtype)),
                 "set train.precision to \"f32\"");
   }
   if (batch.T > shape_.context) {
@@ -125,7 +127,7 @@ void Transformer::plan(Plan& plan, const BatchShape& batch, DType dtype, const D
   last_ = planning.activation("last", C, clock.head() - 1, clock.head());
   models::plan(last_norm_, planning, "norm_f", clock.head(), Clock::embedding());
   models::plan(head_, planning, parameters_);
-  if (design_.rotary) {
+  if (family_.rotary()) {
     const size_t bytes = static_cast<size_t>(batch.T * (C / shape_.heads)) * sizeof(float);
     angles_ = plan.add("rotary angles", Category::activations, bytes,
                        {Clock::embedding(), clock.backward(Clock::embedding())});
@@ -305,7 +307,7 @@ void check(bool holds, const std::string& message, const char* hint) {
 
 }  // namespace
 
-std::unique_ptr<Model> create_transformer(const Design& design, const ModelShape& shape) {
+std::unique_ptr<Model> create_transformer(const families::Family& family, const ModelShape& shape) {
   check(shape.layers > 0 && shape.width > 0 && shape.heads > 0 && shape.ffn > 0 && shape.vocab > 0 &&
             shape.context > 0,
         "a model of no layers, width, heads, ffn, vocab or context",
@@ -316,16 +318,16 @@ std::unique_ptr<Model> create_transformer(const Design& design, const ModelShape
   check(shape.kv_heads >= 0 && (shape.kv_heads == 0 || shape.heads % shape.kv_heads == 0),
         fmt::format("{} heads cannot share {} heads of keys and values", shape.heads, shape.kv_heads),
         "make model.heads a multiple of model.kv_heads");
-  check(shape.norm_eps > 0 && (!design.rotary || shape.rope_theta > 0),
+  check(shape.norm_eps > 0 && (!family.rotary() || shape.rope_theta > 0),
         "a model without a norm_eps or a rope_theta", "model.norm_eps and model.rope_theta must be positive");
-  check(!design.rotary || shape.width / shape.heads % 2 == 0,
+  check(!family.rotary() || shape.width / shape.heads % 2 == 0,
         fmt::format("heads of {} channels cannot be turned in pairs", shape.width / shape.heads),
         "make model.width / model.heads even");
   check(shape.padded_vocab >= shape.vocab,
         fmt::format("a padded vocabulary of {} is smaller than model.vocab {}", shape.padded_vocab,
                     shape.vocab),
         "round model.vocab up");
-  return std::make_unique<Transformer>(design, shape);
+  return std::make_unique<Transformer>(family, shape);
 }
 
 }  // namespace kiln::models

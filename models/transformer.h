@@ -1,6 +1,6 @@
 // The decoder-only transformer that the families are versions of: pre-norm blocks of causal self-attention and a
-// feed-forward half on a residual stream, one more norm, and the LM head. A family is a Design; gpt2.h and llama.h say
-// what theirs computes and what its parameters are called.
+// feed-forward half on a residual stream, one more norm, and the LM head. models/families/ says what
+// each of them computes and what its parameters are called.
 //
 // Memory in training, s bytes an element, R = B T tokens. Kept for the backward pass, bytes per token and layer:
 //   residual stream before each half 2C s, outputs of both norms 2C s, queries, keys and values W s, output of attention
@@ -19,26 +19,13 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
-#include "models/blocks.h"
+#include "models/families/family.h"
 #include "models/model.h"
 
 namespace kiln::models {
 
-// How a family differs from the others; the sizes are ModelShape's.
-struct Design {
-  const char* family;
-  NormKind norm;
-  FeedForwardKind feed_forward;
-  bool learned_positions;           // added to the token embedding
-  bool rotary;                      // rotary positions in attention
-  bool biases;                      // of linear layers
-  const char* norm_name;            // "ln": h.0.ln1, h.0.ln2, ln_f
-  const char *up_name, *down_name;  // of the feed-forward half: "mlp.fc", "mlp.proj"
-};
-
 // Throws Error(ExitCode::usage) on sizes that do not make a model.
-std::unique_ptr<Model> create_transformer(const Design& design, const ModelShape& shape);
+std::unique_ptr<Model> create_transformer(const families::Family& family, const ModelShape& shape);
 
 }  // namespace kiln::models

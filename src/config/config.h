@@ -9,7 +9,7 @@
 namespace kiln::config {
 
 struct Model {
-  std::string family;  // "gpt2" | "llama"
+  std::string family;  // a name of models/families
   int64_t layers = 0;
   int64_t width = 0;           // C, a multiple of heads
   int64_t heads = 0;           // NH
@@ -20,7 +20,7 @@ struct Model {
   int64_t kv_heads = 0;        // heads of keys and values; resolved: never 0
   std::string tied;       // "on" | "off": whether the head is the token embedding; resolved: never "auto"
   double norm_eps = 0;    // resolved: never 0
-  double rope_theta = 0;  // base of the rotary wave lengths; only for llama
+  double rope_theta = 0;  // base of the rotary wave lengths; only where positions are rotary
   bool operator==(const Model&) const = default;
 };
 

@@ -11,7 +11,7 @@
 #include <variant>
 #include <vector>
 
-#include "src/config/families.h"
+#include "models/families/list.h"
 #include "src/config/text.h"
 
 namespace kiln::config {
@@ -126,10 +126,10 @@ class Relations {
 
   void check_model() {
     Model& m = config_.model;
-    const Family& family = family_named(m.family);
+    const families::Family& family = families::family_named(m.family);
     if (m.ffn == 0) m.ffn = family.ffn(m.width);
     if (m.kv_heads == 0) m.kv_heads = m.heads;
-    if (m.tied == "auto") m.tied = family.tied;
+    if (m.tied == "auto") m.tied = family.tied ? "on" : "off";
     if (m.norm_eps == 0) m.norm_eps = family.norm_eps;
     if (m.width % m.heads != 0) {
       broken({"model.width", "model.heads"},
@@ -142,7 +142,7 @@ class Relations {
              fmt::format("model.heads = {} is not a multiple of model.kv_heads = {}", m.heads, m.kv_heads),
              divisors("model.kv_heads", m.heads, m.kv_heads));
     }
-    if (family.rotary && m.width / m.heads % 2 != 0) {
+    if (family.rotary() && m.width / m.heads % 2 != 0) {
       broken(
           {"model.width", "model.heads"},
           fmt::format(
@@ -150,7 +150,7 @@ class Relations {
               m.width, m.heads, m.width / m.heads),
           "choose sizes that make it even");
     }
-    if (!family.rotary && m.rope_theta != defaults().model.rope_theta) {
+    if (!family.rotary() && m.rope_theta != defaults().model.rope_theta) {
       broken({"model.rope_theta", "model.family"},
              fmt::format("model.rope_theta has no effect on model.family = \"{}\"", m.family),
              "its positions are learned: leave it out");

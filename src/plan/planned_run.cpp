@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "models/families.h"
+#include "models/families/list.h"
+#include "models/transformer.h"
 #include "src/core/error.h"
 #include "src/plan/optimizers.h"
 
@@ -107,7 +108,7 @@ PlannedRun plan_run(const config::Config& config, const Device& device, Purpose 
   run.micro_batches = config.train.tokens_per_step / (config.train.micro_batch * config.train.sequence);
 
   const bool training = purpose == Purpose::training;
-  run.model = models::create_model(config.model.family, shape);
+  run.model = models::create_transformer(families::family_named(config.model.family), shape);
   run.model->parameters().plan(run.plan, DType::f32, /*gradients=*/training);
   run.model->plan(run.plan, run.shape, DType::f32, device);
   if (training) plan_optimizers(run, config, device);
@@ -127,7 +128,9 @@ PlannedRun plan_run(const config::Config& config, const Device& device, Purpose 
 }
 
 int64_t parameter_count(const config::Config& config) {
-  return models::create_model(config.model.family, model_shape(config.model))->parameters().elements();
+  return models::create_transformer(families::family_named(config.model.family), model_shape(config.model))
+      ->parameters()
+      .elements();
 }
 
 int64_t PlannedRun::prefill_length(int64_t count) const {

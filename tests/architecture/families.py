@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What the families of models share is written once.
+"""What the families of models share is written once, and one more family is one more file.
 
     families.py              list what every file of models/ includes of models/, and check the rules below
     families.py --self-test  break each rule in a copy and see it reported
 
-A family's file is a Design: it includes its own header and models/transformer.h, has no loop and calls no kernel. No two
-files of models/ have six lines of code in a row in common.
+A family is a header of models/families that fills in a Family and stands on nothing but family.h; nothing else in the source
+knows a family by its name. No two files of models/ have six lines of code in a row in common.
 """
 
 import os
@@ -14,6 +14,10 @@ import sys
 from pathlib import Path
 
 RUN = 6  # lines in a row that count as a copy
+FOLDER = "models/families/"
+SHARED = {FOLDER + "family.h", FOLDER + "list.h", FOLDER + "list.cpp"}
+MAY_INCLUDE = {FOLDER + "family.h", "src/core/shape.h"}
+ROOMS = ("models", "optim", "kernels", "src/config", "src/plan", "src/train")
 
 
 def lines_of_code(text):
@@ -24,22 +28,34 @@ def lines_of_code(text):
             yield number, line
 
 
+def is_family(path):
+    return path.startswith(FOLDER) and path not in SHARED
+
+
 def check(files):
     failures = []
-    families = re.findall(r'family == "(\w+)"', files["models/families.cpp"])
+    families = [path[len(FOLDER):].removesuffix(".h") for path in files if is_family(path)]
     if len(families) < 2:
-        failures.append("models/families.cpp: no two families found: has the dispatch changed?")
-    for family in families:
-        path = f"models/{family}.cpp"
-        allowed = {f"models/{family}.h", "models/transformer.h"}
-        for include in re.findall(r'#include "([^"]+)"', files[path]):
-            if include not in allowed:
-                failures.append(f"{path}: includes {include}; a family is a Design and stands on models/transformer.h")
-        for number, line in lines_of_code(files[path]):
-            if re.search(r"\b(for|while|if|kernels::)", line):
-                failures.append(f"{path}:{number}: a family decides nothing and calls no kernel: {line}")
+        failures.append(f"{FOLDER}: no two families found: have they moved?")
+    names = "|".join(families)
+    for path, text in files.items():
+        if is_family(path):
+            for include in re.findall(r'#include "([^"]+)"', text):
+                if include not in MAY_INCLUDE:
+                    failures.append(f"{path}: includes {include}; a family stands on {', '.join(sorted(MAY_INCLUDE))}")
+            for number, line in lines_of_code(text):
+                if re.search(r"\b(for|while|if|kernels::)", line):
+                    failures.append(f"{path}:{number}: a family decides nothing and calls no kernel: {line}")
+        else:
+            for include in re.findall(rf'#include "({FOLDER}(?:{names})\.h)"', text):
+                failures.append(f"{path}: includes {include}; only the list knows families by name")
+            for number, line in lines_of_code(text):
+                if re.search(rf'(famil.*"(?:{names})"|\b(?:{names})::)', line):
+                    failures.append(f"{path}:{number}: knows a family by name: {line}")
     seen = {}
     for path, text in files.items():
+        if not path.startswith("models/"):
+            continue
         code = list(lines_of_code(text))
         for i in range(len(code) - RUN + 1):
             run = tuple(line for _, line in code[i:i + RUN])
@@ -53,16 +69,18 @@ def check(files):
 def self_test(files):
     block = "\n".join(f"  step_{i}(x);" for i in range(RUN))
     breaks = {
-        "a kernel's header": ("models/llama.cpp", '#include "kernels/norm.h"\n'),
-        "another family": ("models/llama.cpp", '#include "models/gpt2.h"\n'),
-        "a loop": ("models/gpt2.cpp", "for (;;) {}\n"),
-        "a copy": ("models/gpt2.cpp", block),
+        "a kernel's header": (FOLDER + "llama.h", '#include "kernels/norm.h"\n'),
+        "another family": (FOLDER + "llama.h", f'#include "{FOLDER}gpt2.h"\n'),
+        "a loop": (FOLDER + "gpt2.h", "for (;;) {}\n"),
+        "a family's header": ("models/transformer.cpp", f'#include "{FOLDER}gpt2.h"\n'),
+        "a family's name": ("models/transformer.cpp", 'bool odd = family.name == std::string_view("llama");\n'),
+        "a copy": ("models/transformer.cpp", block),
     }
     wrong = [f"untouched: {failure}" for failure in check(files)]
     for what, (path, text) in breaks.items():
         broken = {**files, path: files[path] + text}
         if what == "a copy":
-            broken["models/llama.cpp"] += block
+            broken["models/blocks.cpp"] += block
         if not check(broken):
             wrong.append(f"{what} in {path} is not reported")
     return wrong
@@ -70,13 +88,15 @@ def self_test(files):
 
 def main():
     root = Path(os.environ.get("KILN_SOURCE", Path(__file__).resolve().parents[2]))
-    files = {path.relative_to(root).as_posix(): path.read_text() for path in sorted((root / "models").iterdir())}
+    files = {path.relative_to(root).as_posix(): path.read_text()
+             for room in ROOMS for path in sorted((root / room).rglob("*")) if path.suffix in (".h", ".cpp")}
     if sys.argv[1:] == ["--self-test"]:
         failures = self_test(files)
     else:
         for path, text in files.items():
-            included = re.findall(r'#include "(models/[^"]+)"', text)
-            print(f"{path}: {', '.join(included) or '-'}")
+            if path.startswith("models/"):
+                included = re.findall(r'#include "(models/[^"]+)"', text)
+                print(f"{path}: {', '.join(included) or '-'}")
         failures = check(files)
     for failure in failures:
         print(failure)

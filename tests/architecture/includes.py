@@ -17,9 +17,10 @@ from pathlib import Path
 ROOMS = {
     "core": ("src/core", []),
     "device": ("src/device", ["core"]),
-    "config": ("src/config", ["core"]),
+    "families": ("models/families", ["core"]),
+    "config": ("src/config", ["core", "families"]),
     "kernels": ("kernels", ["device"]),
-    "models": ("models", ["kernels"]),
+    "models": ("models", ["kernels", "families"]),
     "optim": ("optim", ["kernels"]),
     "data": ("data", ["core"]),
     "dist": ("src/dist", ["device"]),

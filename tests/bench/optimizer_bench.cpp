@@ -8,6 +8,8 @@
 // A step is the mean over one period of `refresh` steps, so that the refreshes of bases are in it.
 #include <benchmark/benchmark.h>
 
+#include <cblas.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -198,23 +200,21 @@ void steps(benchmark::State& state, int threads) {
   }
 }
 
-// One plain product of the library over all its threads: (M, K) by (K, N), fp32 sums.
-class LibraryProduct {
+// Plain products (M, K) by (K, N), fp32 sums, by the library that Kiln has for the dtype, over all its threads: oneDNN for
+// bf16, with the weights laid out as it likes them best, and OpenBLAS for fp32.
+class Bf16Product {
  public:
-  LibraryProduct(int64_t M, int64_t N, int64_t K, bool bf16)
-      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+  Bf16Product(int64_t M, int64_t N, int64_t K) : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
     using dnnl::memory;
-    const auto type = bf16 ? memory::data_type::bf16 : memory::data_type::f32;
-    const memory::desc a({M, K}, type, memory::format_tag::ab);
-    const memory::desc any({K, N}, type, memory::format_tag::any);
+    const memory::desc a({M, K}, memory::data_type::bf16, memory::format_tag::ab);
+    const memory::desc any({K, N}, memory::data_type::bf16, memory::format_tag::any);
     const memory::desc c({M, N}, memory::data_type::f32, memory::format_tag::ab);
-    const dnnl::matmul::primitive_desc description({a, any, c},
-                                                   engine_);  // the weights as the library likes them best
+    const dnnl::matmul::primitive_desc description({a, any, c}, engine_);
     product_ = dnnl::matmul(description);
     a_ = memory(a, engine_), b_ = memory(description.weights_desc(), engine_), c_ = memory(c, engine_);
     for (const memory& m : {a_, b_}) std::memset(m.get_data_handle(), 0x3c, m.get_desc().get_size());
   }
-  void run() {
+  void operator()() {
     product_.execute(stream_, {{DNNL_ARG_SRC, a_}, {DNNL_ARG_WEIGHTS, b_}, {DNNL_ARG_DST, c_}});
     stream_.wait();
   }
@@ -225,6 +225,30 @@ class LibraryProduct {
   dnnl::matmul product_;
   dnnl::memory a_, b_, c_;
 };
+
+class F32Product {
+ public:
+  F32Product(int64_t M, int64_t N, int64_t K)
+      : M_(static_cast<int>(M)),
+        N_(static_cast<int>(N)),
+        K_(static_cast<int>(K)),
+        a_(normals(M * K, 1, 1)),
+        b_(normals(K * N, 2, 1)),
+        c_(static_cast<size_t>(M * N)) {}
+  void operator()() {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M_, N_, K_, 1.0f, a_.data(), K_, b_.data(), N_,
+                0.0f, c_.data(), N_);
+  }
+
+ private:
+  int M_, N_, K_;
+  std::vector<float> a_, b_, c_;
+};
+
+std::function<void()> library_product(int64_t M, int64_t N, int64_t K, bool bf16) {
+  if (bf16) return [product = std::make_shared<Bf16Product>(M, N, K)] { (*product)(); };
+  return [product = std::make_shared<F32Product>(M, N, K)] { (*product)(); };
+}
 
 // Newton-Schulz of one shape: products executed (halves of symmetric ones counted as halves) a second, against the same
 // library's plain products of the shapes in question.
@@ -250,9 +274,12 @@ void newton_schulz(benchmark::State& state, int64_t m, int64_t n, bool bf16, int
   DryRun record;
   const Memory workspace = make_workspace(context, orthogonalise, record);
 
-  LibraryProduct gram(m, m, n, bf16), square(m, m, m, bf16), apply(m, n, m, bf16);
-  const auto library = [&] {  // the products of five steps: X X^T, A A, B X
-    for (int64_t k = 0; k < 5 * count; k++) gram.run(), square.run(), apply.run();
+  const auto gram = library_product(m, m, n, bf16), square = library_product(m, m, m, bf16),
+             apply = library_product(m, n, m, bf16);
+  const auto library = [&] {            // the products of five steps: X X^T, A A, B X
+    openblas_set_num_threads(threads);  // kernels are single-threaded calls of it
+    for (int64_t k = 0; k < 5 * count; k++) gram(), square(), apply();
+    openblas_set_num_threads(1);
   };
   const double library_flops =
       5.0 * static_cast<double>(count) * 2 * static_cast<double>(m * m) * static_cast<double>(2 * n + m);

@@ -138,15 +138,16 @@ TEST_P(DecodeTest, RefusesWhatDoesNotFit) {
   EXPECT_THROW(model->decode(1, -1), Error);
   Plan plan;
   batch.cache = 42;
-  EXPECT_THROW(create_model("gpt2", tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1)),
-               Error);  // context 41
+  EXPECT_THROW(
+      create_transformer(families::gpt2::kFamily, tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1)),
+      Error);  // context 41
 }
 
 // 2 layers kv_heads head_size positions, whatever the model is planned for besides.
 TEST(DecodeMemory, IsKeysAndValuesOfEveryPosition) {
   const auto activation_bytes = [](const BatchShape& batch) {
     Plan plan;
-    create_model("gpt2", tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1));
+    create_transformer(families::gpt2::kFamily, tiny_shape())->plan(plan, batch, DType::f32, cpu_device(1));
     return plan.layout().category_bytes[static_cast<size_t>(Category::activations)];
   };
   for (const BatchShape& without : {BatchShape{.B = 1, .T = 32, .loss_rows = 1, .training = false},

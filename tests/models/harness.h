@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "kernels/table.h"
-#include "models/families.h"
+#include "models/families/gpt2.h"
+#include "models/families/llama.h"
+#include "models/transformer.h"
 #include "src/core/random.h"
 #include "src/core/safetensors.h"
 #include "tests/paths.h"
@@ -49,9 +51,10 @@ struct Variant {
   ArenaMode arena;
   bool recompute = false;
 
-  std::string family() const { return std::string(fixture).starts_with("llama") ? "llama" : "gpt2"; }
+  bool is_gpt2() const { return std::string_view(fixture) == "gpt2"; }
+  families::Family family() const { return is_gpt2() ? families::gpt2::kFamily : families::llama::kFamily; }
   ModelShape shape() const {
-    return family() == "gpt2" ? tiny_shape() : tiny_llama(std::string_view(fixture) == "llama_tied");
+    return is_gpt2() ? tiny_shape() : tiny_llama(std::string_view(fixture) == "llama_tied");
   }
   std::string file() const { return std::string(fixture) + "_tiny.safetensors"; }
 };
@@ -76,7 +79,7 @@ struct BenchOptions {
   int threads = 2;
   ArenaMode arena = ArenaMode::slab;
   std::string isa = "auto";
-  std::string family = "gpt2";
+  families::Family family = families::gpt2::kFamily;
 };
 
 // A model that is ready to run, its parameters zero, its activations NaN: whatever a pass reads it must have
@@ -86,7 +89,7 @@ class Bench {
   Bench(const ModelShape& model_shape, const BatchShape& batch_shape, const BenchOptions& options = {})
       : shape(model_shape),
         batch(batch_shape),
-        model(create_model(options.family, model_shape)),
+        model(create_transformer(options.family, model_shape)),
         pool_(options.threads) {
     context.device = cpu_device(options.threads, options.isa);
     model->parameters().plan(plan_, DType::f32, batch.training);

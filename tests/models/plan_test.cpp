@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "kernels/table.h"
-#include "models/gpt2.h"
 #include "tests/models/harness.h"
 
 namespace kiln::models {
@@ -30,12 +29,14 @@ ModelShape gpt2_350m() {
 }
 
 TEST(Gpt2Parameters, Counts) {
-  EXPECT_EQ(create_gpt2(gpt2_124m())->parameters().elements(), 124'439'808 + 47 * 768);
-  EXPECT_EQ(create_gpt2(gpt2_350m())->parameters().elements(), 354'823'168 + 47 * 1024);
+  EXPECT_EQ(create_transformer(families::gpt2::kFamily, gpt2_124m())->parameters().elements(),
+            124'439'808 + 47 * 768);
+  EXPECT_EQ(create_transformer(families::gpt2::kFamily, gpt2_350m())->parameters().elements(),
+            354'823'168 + 47 * 1024);
 }
 
 TEST(Gpt2Parameters, Table) {
-  const std::unique_ptr<Model> model = create_gpt2(tiny_shape());
+  const std::unique_ptr<Model> model = create_transformer(families::gpt2::kFamily, tiny_shape());
   std::string table;
   for (const Parameter& p : model->parameters().all()) {
     table += fmt::format("{} ({}) {}", p.name, to_string(p.shape), name_of(p.kind));
@@ -62,7 +63,7 @@ TEST(Gpt2Parameters, Refusals) {
     ModelShape shape = tiny_shape();
     change(shape);
     try {
-      create_gpt2(shape);
+      create_transformer(families::gpt2::kFamily, shape);
     } catch (const Error& e) {
       return e.code() == ExitCode::usage && !e.hint().empty();
     }
@@ -73,7 +74,7 @@ TEST(Gpt2Parameters, Refusals) {
   EXPECT_TRUE(refused([](ModelShape& s) { s.padded_vocab = 66; }));
   EXPECT_FALSE(refused([](ModelShape&) {}));
 
-  const std::unique_ptr<Model> model = create_gpt2(tiny_shape());
+  const std::unique_ptr<Model> model = create_transformer(families::gpt2::kFamily, tiny_shape());
   const Device device = cpu_device(1);
   Plan plan;
   EXPECT_THROW(model->plan(plan, {.B = 1, .T = 42, .loss_rows = 1}, DType::f32, device),
@@ -107,7 +108,7 @@ std::vector<Shapes> shapes() {
 
 size_t activation_bytes(const ModelShape& shape, const BatchShape& batch) {
   Plan plan;
-  create_gpt2(shape)->plan(plan, batch, DType::f32, cpu_device(1));
+  create_transformer(families::gpt2::kFamily, shape)->plan(plan, batch, DType::f32, cpu_device(1));
   return plan.layout().category_bytes[static_cast<size_t>(Category::activations)];
 }
 
@@ -130,7 +131,7 @@ TEST(LlamaPlan, TrainingMemoryIsTheDocumentedFormula) {
       m.kv_heads = kv_heads, m.ffn = 128, m.context = 64;
       const BatchShape batch{.B = 2, .T = 64, .loss_rows = 32};
       Plan plan;
-      create_model("llama", m)->plan(plan, batch, DType::f32, cpu_device(1));
+      create_transformer(families::llama::kFamily, m)->plan(plan, batch, DType::f32, cpu_device(1));
       const int64_t C = m.width, F = m.ffn, HS = C / m.heads, W = C + 2 * kv_heads * HS,
                     R = batch.B * batch.T;
       const int64_t per_token_and_layer = (2 * C + 2 * C + W + C + 3 * F) * 4 + 2 * 4 + 4 * m.heads;
@@ -145,7 +146,8 @@ TEST(LlamaPlan, TrainingMemoryIsTheDocumentedFormula) {
 TEST(LlamaPlan, TheCacheHasTheHeadsOfKeysAndValues) {
   const auto activation_bytes = [](const BatchShape& batch) {
     Plan plan;
-    create_model("llama", tiny_llama(false))->plan(plan, batch, DType::f32, cpu_device(1));
+    create_transformer(families::llama::kFamily, tiny_llama(false))
+        ->plan(plan, batch, DType::f32, cpu_device(1));
     return plan.layout().category_bytes[static_cast<size_t>(Category::activations)];
   };
   const BatchShape without{.B = 1, .T = 32, .loss_rows = 1, .training = false};
@@ -173,7 +175,7 @@ TEST(Gpt2Plan, BackwardFormsArePlannedForTrainingOnly) {
     BatchShape batch = tiny_batch();
     batch.training = training;
     const Device device = cpu_device(1);
-    create_gpt2(tiny_shape())->plan(plan, batch, DType::f32, device);
+    create_transformer(families::gpt2::kFamily, tiny_shape())->plan(plan, batch, DType::f32, device);
     size_t expected = 0;
     const auto add = [&](int64_t N, int64_t K, int64_t times) {
       const size_t bytes = kernels::packed_weight_bytes(N, K, DType::f32, device, training);
@@ -191,7 +193,7 @@ TEST(Gpt2Plan, BackwardFormsArePlannedForTrainingOnly) {
 // Chunks of the head are recorded without going through them, however many there are.
 TEST(TransformerPlan, DryRunsOfAnyNumberOfChunksRecordTheSameWork) {
   const auto dry = [](int64_t loss_rows) {
-    const std::unique_ptr<Model> model = create_model("gpt2", tiny_shape());
+    const std::unique_ptr<Model> model = create_transformer(families::gpt2::kFamily, tiny_shape());
     Plan plan;
     Context context;
     context.device = cpu_device(1);
@@ -220,7 +222,7 @@ TEST(TransformerPlan, DryRunsOfAnyNumberOfChunksRecordTheSameWork) {
 TEST(Gpt2Plan, DryRun) {
   const ModelShape m = gpt2_124m();
   const BatchShape batch{.B = 4, .T = 1024, .loss_rows = 1000, .training = true, .cache = 1024};
-  const std::unique_ptr<Model> model = create_gpt2(m);
+  const std::unique_ptr<Model> model = create_transformer(families::gpt2::kFamily, m);
   Plan plan;
   Context context;
   context.device = cpu_device(1);

@@ -1,8 +1,5 @@
-// What must hold of every family whatever its numbers: chunks, batch sizes, accumulation, threads, causality,
-// derivatives.
+// What must hold of every family whatever its numbers: chunks, batch sizes, accumulation, threads, causality.
 #include <algorithm>
-#include <functional>
-#include <iostream>
 #include <utility>
 
 #include "tests/models/harness.h"
@@ -143,8 +140,9 @@ TEST_P(TransformerTest, Causal) {
 // layout put different neighbours together.
 TEST(TransformerMemory, SharingChangesNothing) {
   const std::vector<int32_t> tokens = random_tokens(2 * 19, 67, 1), targets = random_tokens(2 * 19, 67, 2);
-  for (const auto& [family, recompute] : {std::pair("gpt2", false), std::pair("gpt2", true),
-                                          std::pair("llama", false), std::pair("llama", true)}) {
+  for (const auto& [family, recompute] :
+       {std::pair(families::gpt2::kFamily, false), std::pair(families::gpt2::kFamily, true),
+        std::pair(families::llama::kFamily, false), std::pair(families::llama::kFamily, true)}) {
     for (int64_t layers : {1, 2, 4}) {
       for (int64_t ffn : {8, 24, 72, 96, 136, 192, 400}) {
         for (int64_t loss_rows : {3, 38}) {
@@ -163,8 +161,8 @@ TEST(TransformerMemory, SharingChangesNothing) {
           discrete.model->initialise(discrete.context, 1);
           slab.model->initialise(slab.context, 1);
           const std::vector<float> losses = discrete.forward_backward(tokens, targets, 2, 19, 1.0f);
-          const std::string what = fmt::format("{} {}, {} layers, ffn {}, loss_rows {}", family, recompute,
-                                               layers, ffn, loss_rows);
+          const std::string what = fmt::format("{} {}, {} layers, ffn {}, loss_rows {}", family.name,
+                                               recompute, layers, ffn, loss_rows);
           EXPECT_EQ(slab.forward_backward(tokens, targets, 2, 19, 1.0f), losses) << what;
           EXPECT_EQ(slab.gradients(), discrete.gradients()) << what;
           batch.training = false;
@@ -175,93 +173,6 @@ TEST(TransformerMemory, SharingChangesNothing) {
       }
     }
   }
-}
-
-// Directional derivatives of the mean loss f by differences, D2(h) = (f(h) - f(-h)) / 2h and, of fourth
-// order, D4 = (4 D2(h) - D2(2h)) / 3. Each f carries rounding errors of at most some delta: the loss of a
-// token is a difference of numbers up to the largest logit, here below 16, that 40 operations rounded, which
-// adds like sqrt(40) 16 2^-24 = 6e-6 in a single token; they do not all agree in sign over 100 tokens, so
-// delta = 2e-6 for the mean, which the test holds against PyTorch's fp64 loss where it starts. D4 therefore is off by at most 1.5 delta / h of rounding, and by less than |D4 -
-// D2(h)|, the truncation error of the lower order.
-constexpr double kDelta = 2e-6;
-struct Derivative {
-  double value, error;
-};
-Derivative differentiate_at(const std::function<double(double)>& f, double h) {
-  const double near = (f(h) - f(-h)) / (2 * h), far = (f(2 * h) - f(-2 * h)) / (4 * h);
-  const double value = (4 * near - far) / 3;
-  return {value, 1.5 * kDelta / h + std::abs(value - near)};
-}
-// Of two steps the one with the smaller error: how curved a direction is differs from model to model.
-Derivative differentiate(const std::function<double(double)>& f, double h) {
-  const Derivative longer = differentiate_at(f, h), shorter = differentiate_at(f, h / 4);
-  return longer.error < shorter.error ? longer : shorter;
-}
-
-TEST_P(TransformerTest, NumericGradient) {
-  auto model = bench();
-  const auto counted = std::count_if(targets_.begin(), targets_.end(), [](int32_t t) { return t >= 0; });
-  model->forward_backward(tokens_, targets_, 3, 37, 1.0f / static_cast<float>(counted));
-  std::vector<std::vector<float>> start;
-  for (const Parameter& p : model->parameters().all()) start.emplace_back(p.master, p.master + p.elements());
-
-  const auto mean_loss = [&] {
-    double sum = 0;
-    for (float loss : model->forward(tokens_, targets_, 3, 37)) sum += loss;
-    return sum / static_cast<double>(counted);
-  };
-  double exact = 0;
-  for (float loss : values<float>(file_, "losses")) exact += loss;
-  EXPECT_NEAR(mean_loss(), exact / static_cast<double>(counted), kDelta);
-
-  // Along a random direction through the parameters that take part, `kLength` far: that is where, in the
-  // directions that curve most, truncation and rounding are about equal. In few dimensions less than that
-  // stays well inside the scale of a parameter.
-  double worst = 0;
-  const auto check = [&](const std::string& what, const auto& takes_part, uint64_t stream) {
-    constexpr double kLength = 0.3, kLargest = 0.01;
-    const Random random(11, stream);
-    double slope = 0, squared = 0;
-    uint64_t index = 0;
-    std::vector<std::vector<double>> direction;
-    for (const Parameter& p : model->parameters().all()) {
-      std::vector<double> d(p.elements(), 0.0);
-      if (takes_part(p)) {
-        for (int64_t i = 0; i < p.elements(); i++) {
-          d[i] = random.normal(index++);
-          slope += d[i] * p.gradient[i];
-          squared += static_cast<double>(p.gradient[i]) * p.gradient[i];
-        }
-      }
-      direction.push_back(std::move(d));
-    }
-    const Derivative numeric = differentiate(
-        [&](double step) {
-          for (size_t k = 0; k < start.size(); k++) {
-            Parameter& p = model->parameters().all()[k];
-            for (int64_t i = 0; i < p.elements(); i++) {
-              p.master[i] = static_cast<float>(start[k][i] + step * direction[k][i]);
-            }
-          }
-          model->parameters().bump_versions();
-          return mean_loss();
-        },
-        std::min(kLargest, kLength / std::sqrt(static_cast<double>(index))));
-    const double typical = std::sqrt(squared);  // of the slope along a random direction
-    EXPECT_NEAR(slope, numeric.value, numeric.error) << what;
-    EXPECT_LT(numeric.error, 0.02 * typical) << what << ": too coarse to find an error";
-    worst = std::max(worst, std::abs(slope - numeric.value) / typical);
-  };
-  for (uint64_t stream = 0; stream < 4; stream++) {
-    check(
-        "everything", [](const Parameter&) { return true; }, stream);
-  }
-  for (size_t k = 0; k < start.size(); k++) {
-    const std::string name = model->parameters().all()[k].name;
-    check(
-        name, [&](const Parameter& p) { return p.name == name; }, 100 + k);
-  }
-  std::cout << "largest difference of numeric gradients, relative to the usual slope: " << worst << "\n";
 }
 
 }  // namespace

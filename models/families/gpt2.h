@@ -14,13 +14,24 @@
 // exactly zero and they stay zero.
 #pragma once
 
-#include <memory>
+#include "models/families/family.h"
 
-#include "models/model.h"
+namespace kiln::families::gpt2 {
 
-namespace kiln::models {
+inline constexpr Family kFamily{
+    .name = "gpt2",
+    .summary = "learned positions, LayerNorm, GELU and biases",
+    .norm = NormKind::layer,
+    .feed_forward = FeedForwardKind::gelu,
+    .positions = PositionKind::learned,
+    .biases = true,
+    .norm_name = "ln",
+    .up_name = "mlp.fc",
+    .down_name = "mlp.proj",
+    .tied = true,
+    .norm_eps = 1e-5,
+    .ffn = [](int64_t width) { return 4 * width; },
+    .ffn_summary = "four times model.width",
+};
 
-// Throws Error(ExitCode::usage) on sizes that do not make a model.
-std::unique_ptr<Model> create_gpt2(const ModelShape& shape);
-
-}  // namespace kiln::models
+}  // namespace kiln::families::gpt2

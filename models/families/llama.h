@@ -11,13 +11,25 @@
 // are padding: they start at zero, no token reads them, the loss masks their logits, so they stay zero.
 #pragma once
 
-#include <memory>
+#include "models/families/family.h"
+#include "src/core/shape.h"
 
-#include "models/model.h"
+namespace kiln::families::llama {
 
-namespace kiln::models {
+inline constexpr Family kFamily{
+    .name = "llama",
+    .summary = "rotary positions, RMSNorm, SwiGLU and no biases",
+    .norm = NormKind::rms,
+    .feed_forward = FeedForwardKind::swiglu,
+    .positions = PositionKind::rotary,
+    .biases = false,
+    .norm_name = "norm",
+    .up_name = "mlp.gate_up",
+    .down_name = "mlp.down",
+    .tied = false,
+    .norm_eps = 1e-6,
+    .ffn = [](int64_t width) { return round_up(ceil_div(8 * width, 3), 256); },
+    .ffn_summary = "8/3 of it, rounded up to a multiple of 256",
+};
 
-// Throws Error(ExitCode::usage) on sizes that do not make a model.
-std::unique_ptr<Model> create_llama(const ModelShape& shape);
-
-}  // namespace kiln::models
+}  // namespace kiln::families::llama
