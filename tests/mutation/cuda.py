@@ -30,6 +30,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 
 from cuda_places import draw_all
 from cuda_verdicts import run_tests, self_test
@@ -159,25 +160,31 @@ class Host:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.texts = {name: (ROOT / name).read_text() for name in [*HOST, f"{FOLDER}/launch.cuh"]}
-        self.commands, self.objects = {}, {}  # by file; objects of what is compiled together with the files of HOST as well
-        self.bytes, self.patience = {}, {}
+        self.commands, self.together = {}, {}  # by file: how it is compiled, and what with, by the build
+        self.objects, self.patience, self.lock = {}, {}, threading.Lock()
 
-    def prepare(self, pool):
+    def prepare(self):
         self.read_commands()
-        sources = [name for name in self.commands if name.endswith(".cpp")]
-        for name, made in zip(sources, pool.map(lambda name: self.compile(name, ROOT / name, [], "whole"), sources)):
-            if made is None:
-                sys.exit(f"the compiler refuses {name} as it is:\n{self.said}")
-            self.objects[name], self.bytes[name] = made, made.read_bytes()
         self.link_command = self.read_link_command()
-        program = self.link({}, "whole")
-        if program is None:
-            sys.exit("the program of tests cannot be linked")
-        for tests in sorted(set(HOST.values())):
+
+    def make_ready(self, name):
+        """Compiles a file as it is, and what the build compiles together with it, and runs its tests, which must pass. When a
+        mutant of it is drawn: to do so for all would take longer than a few trials."""
+        with self.lock:
+            if name in self.patience:
+                return
+            for each in self.together[name]:
+                if each not in self.objects:
+                    self.objects[each] = self.compile(each, ROOT / each, [], "whole")
+                    if self.objects[each] is None:
+                        raise RuntimeError(f"the compiler refuses {each} as it is:\n{self.said}")
+            program = self.link(name, None, "whole")
+            if program is None:
+                raise RuntimeError(f"with an object of its own for {name} the program of tests cannot be linked")
             start = used_seconds()
-            if verdict := run_tests(program, tests, 600, {"KILN_EMULATOR_STEPS": str(STEPS // 10)}, host=True):
-                sys.exit(f"{tests} fail as it is: {verdict}")
-            self.patience[tests] = 20 + 10 * (used_seconds() - start)
+            if verdict := run_tests(program, HOST[name], 600, {"KILN_EMULATOR_STEPS": str(STEPS // 10)}, host=True):
+                raise RuntimeError(f"the tests of {name} fail as it is: {verdict}")
+            self.patience[name] = 20 + 10 * (used_seconds() - start)
 
     def read_commands(self):
         """How each file is compiled, without what stops at warnings."""
@@ -193,10 +200,12 @@ class Host:
                 at = words.index("-o")
                 kept = [word for word in words[:at] if word != "-Werror" and not re.fullmatch(r"-W\w[\w-]*", word)]
                 for name in inside:
-                    self.commands[name] = [*kept, "-w"]
+                    self.commands[name], self.together[name] = [*kept, "-w"], inside
         nvcc = [self.options.nvcc, "-std=c++20", "-O3", "--compress-mode=none", "--expt-relaxed-constexpr", "-w",
                 "-gencode", "arch=compute_80,code=compute_80", "-I", str(ROOT)]
-        self.commands.update({name: nvcc for name in HOST if name.endswith(".cu")})
+        kernels = [name for name in HOST if name.endswith(".cu")]
+        self.commands.update(dict.fromkeys(kernels, nvcc))
+        self.together.update(dict.fromkeys(kernels, ()))  # as they are, they are in the library
         if missing := [name for name in HOST if name not in self.commands]:
             sys.exit(f"{self.options.build}/compile_commands.json does not say how {', '.join(missing)} are compiled")
 
@@ -219,11 +228,12 @@ class Host:
         self.said = ran.stderr
         return None if ran.returncode else output
 
-    def link(self, changed, label):
-        """The program of tests with some objects changed; whatever is linked before the libraries is taken from there."""
+    def link(self, name, changed, label):
+        """The program of tests with another object of `name`; what comes before the libraries is not taken from them."""
         before, libraries = self.link_command
         program = self.folder / label / "test_cuda"
-        objects = {**self.objects, **changed}
+        program.parent.mkdir(exist_ok=True)
+        objects = {each: self.objects[each] for each in self.together[name]} | ({name: changed} if changed else {})
         ran = run([*before, *objects.values(), "-o", program, *libraries], cwd=self.options.build)
         return None if ran.returncode else program
 
@@ -239,15 +249,16 @@ class Host:
         else:
             names = [mutant.file]
         for name in names:
+            self.make_ready(name)
             made = self.compile(name, written if name == mutant.file else ROOT / name, [place], label)
             if made is None:
                 return "refused", ""
-            if name in self.bytes and made.read_bytes() == self.bytes[name]:
+            if name in self.objects and made.read_bytes() == self.objects[name].read_bytes():
                 return "the same", ""
-            program = self.link({name: made}, label)
+            program = self.link(name, made, label)
             if program is None:
                 return "refused", ""
-            verdict = run_tests(program, HOST[name], self.patience[HOST[name]], {"KILN_EMULATOR_STEPS": str(STEPS)}, host=True)
+            verdict = run_tests(program, HOST[name], self.patience[name], {"KILN_EMULATOR_STEPS": str(STEPS)}, host=True)
             program.unlink()
             if verdict:
                 return verdict
@@ -265,7 +276,7 @@ def try_all(options, pool, folder):
     """{verdict: number}, and the survivors."""
     device, host = Device(options, folder), Host(options, folder)
     device.prepare(pool)
-    host.prepare(pool)
+    host.prepare()
     tally = dict.fromkeys(("refused", "the same", "invalid", "killed", "hung", "survived"), 0)
     tally_of_host = dict(tally)
     mutants = itertools.islice(enumerate(draw_all(device.texts, host.texts)), options.skip, None)
@@ -293,7 +304,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, help="where kiln was built: tests/test_cuda and kernels/cuda/X.cu.o")
     parser.add_argument("--nvcc", default="nvcc")
     parser.add_argument("--ninja", default="ninja")
-    parser.add_argument("--count", type=int, default=120, help="mutants that compile and differ (120)")
+    parser.add_argument("--count", type=int, default=72, help="mutants that compile and differ (72)")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first of the order drawn")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--self-test", action="store_true", help="whether what ends a program of tests is told apart")
