@@ -1,6 +1,7 @@
-// What one family of models has that another has not. A family is one header of this folder that defines a Family of its
-// own name: kFamily in namespace kiln::families::NAME, in NAME.h. There is no list to add it to: the build makes list.cpp
-// from the files that are here, and configs, their documentation and models/transformer.h read what stands in them.
+// What one family of models has that another has not. A family is one header of this folder, NAME.h, that defines kFamily in
+// namespace kiln::families::NAME; NAME is small letters, digits and _, and what model.family calls it. There is no list to
+// add it to: the build makes families() from the headers that are here (family.h and list.h apart), and the keys of configs
+// and what is said of them follow from it. Written anew with one more family: docs/config.md (kiln config --markdown).
 #pragma once
 
 #include <cstdint>

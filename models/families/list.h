@@ -1,4 +1,4 @@
-// The families of models: what the files of this folder define, in the order of their names.
+// The families of models: what the headers of this folder define, in the order of their names.
 #pragma once
 
 #include <span>

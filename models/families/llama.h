@@ -29,7 +29,7 @@ inline constexpr Family kFamily{
     .tied = false,
     .norm_eps = 1e-6,
     .ffn = [](int64_t width) { return round_up(ceil_div(8 * width, 3), 256); },
-    .ffn_summary = "8/3 of it, rounded up to a multiple of 256",
+    .ffn_summary = "8/3 of model.width, rounded up to a multiple of 256",
 };
 
 }  // namespace kiln::families::llama

@@ -48,9 +48,7 @@ Key number(const char* name, SlotOf slot, double fallback, const char* unit, Ran
 Key choice(const char* name, SlotOf slot, const std::optional<std::string>& fallback,
            std::vector<std::string> choices, std::string sentence, const char* aliases,
            const char* why_not_more = "") {
-  return {
-      name,         slot, fallback_of(fallback), "name", {}, std::move(choices), std::move(sentence), aliases,
-      why_not_more, ""};
+  return {name, slot, fallback_of(fallback), "name", {}, std::move(choices), std::move(sentence), aliases, why_not_more, ""};
 }
 
 Key toggle(const char* name, SlotOf slot, const char* fallback, std::string sentence, const char* aliases) {
@@ -86,8 +84,7 @@ std::vector<Key> make_schema() {
   constexpr auto kOpen = true;  // an end that is not in the range
   return {
       choice("model.family", at<&Config::model, &Model::family>, kRequired, families::family_names(),
-             fmt::format("Architecture: {}.",
-                         of_each(" has ", "; ", [](const Family& f) -> std::string { return f.summary; })),
+             fmt::format("Architecture: {}.", of_each(" has ", "; ", [](const Family& f) { return std::string(f.summary); })),
              "model_type architecture arch type name"),
       integer("model.layers", at<&Config::model, &Model::layers>, kRequired, "blocks", 1, 1000,
               "Transformer blocks.", "n_layer n_layers num_layers num_hidden_layers depth"),
@@ -98,15 +95,13 @@ std::vector<Key> make_schema() {
               "Attention heads in a block; each has model.width / model.heads channels.",
               "n_head n_heads num_heads num_attention_heads"),
       integer("model.kv_heads", at<&Config::model, &Model::kv_heads>, 0, "heads", 0, 4096,
-              "Heads of keys and values, each shared by model.heads / model.kv_heads heads of queries "
-              "(grouped-query "
+              "Heads of keys and values, each shared by model.heads / model.kv_heads heads of queries (grouped-query "
               "attention); 0: as many as model.heads.",
               "num_key_value_heads n_kv_head n_kv_heads num_kv_heads"),
-      integer(
-          "model.ffn", at<&Config::model, &Model::ffn>, 0, "channels", 0, 1 << 20,
-          fmt::format("Inner width of the feed-forward layers; 0: for {}.",
-                      of_each(" ", ", for ", [](const Family& f) -> std::string { return f.ffn_summary; })),
-          "intermediate_size d_ff n_inner mlp_dim ffn_dim hidden_dim"),
+      integer("model.ffn", at<&Config::model, &Model::ffn>, 0, "channels", 0, 1 << 20,
+              fmt::format("Inner width of the feed-forward layers; 0: for {}.",
+                          of_each(" ", ", for ", [](const Family& f) { return std::string(f.ffn_summary); })),
+              "intermediate_size d_ff n_inner mlp_dim ffn_dim hidden_dim"),
       integer("model.vocab", at<&Config::model, &Model::vocab>, kRequired, "tokens", 2, kMostVocab,
               "Token ids that exist: 257 for bytes (256 and end-of-text), 50257 for GPT-2; a vocabulary of "
               "your own has as "
@@ -121,16 +116,14 @@ std::vector<Key> make_schema() {
               "block_size n_positions n_ctx max_seq_len max_position_embeddings context_length context_size"),
       choice("model.tied", at<&Config::model, &Model::tied>, "auto", {"auto", "on", "off"},
              fmt::format("Whether the output layer is the token embedding; auto: for {}.",
-                         of_each(" ", ", for ",
-                                 [](const Family& f) -> std::string { return f.tied ? "on" : "off"; })),
+                         of_each(" ", ", for ", [](const Family& f) { return std::string(f.tied ? "on" : "off"); })),
              "tie_word_embeddings weight_tying tied_embeddings tie_embeddings"),
       number("model.norm_eps", at<&Config::model, &Model::norm_eps>, 0, "square of an activation", {0, 1},
              fmt::format("Added to the variance (the mean square) before its root is divided by; 0: for {}.",
                          of_each(" ", ", for ", [](const Family& f) { return number_text(f.norm_eps); })),
              "layer_norm_epsilon layer_norm_eps rms_norm_eps eps"),
       number("model.rope_theta", at<&Config::model, &Model::rope_theta>, 10000, "tokens", {1, 1e9},
-             "Base of the rotary wave lengths 2 pi theta^(2i/d). Only where positions are rotary.",
-             "rope_base rotary_base theta rotary_theta"),
+             "Base of the rotary wave lengths 2 pi theta^(2i/d). Only where positions are rotary.", "rope_base rotary_base theta rotary_theta"),
 
       text("data.train", at<&Config::data, &Data::train>, Required{}, kPathUnit,
            "Token shards to learn from: a path, with * and ? allowed in the file name.",
@@ -152,13 +145,11 @@ std::vector<Key> make_schema() {
               "In place of train.steps: tokens to train on; the last step is a whole one, so at most "
               "train.tokens_per_step - 1 more are; 0: not given.",
               "max_tokens total_tokens num_tokens train_tokens"),
-      number(
-          "train.epochs", at<&Config::train, &Train::epochs>, 0, "passes", {0, 1e6},
-          "In place of train.steps: passes over the sequences of data.train, fractions allowed. Each pass "
-          "has every "
-          "sequence once; a last step that would be ragged is filled up with the first sequences of the next "
-          "pass. 0: not given.",
-          "num_epochs max_epochs num_train_epochs n_epochs"),
+      number("train.epochs", at<&Config::train, &Train::epochs>, 0, "passes", {0, 1e6},
+             "In place of train.steps: passes over the sequences of data.train, fractions allowed. Each pass has every "
+             "sequence once; a last step that would be ragged is filled up with the first sequences of the next "
+             "pass. 0: not given.",
+             "num_epochs max_epochs num_train_epochs n_epochs"),
       integer("train.micro_batch", at<&Config::train, &Train::micro_batch>, 8, "sequences", 1, 65536,
               "Sequences in one forward and backward pass; memory grows with it.",
               "batch_size batch micro_batch_size device_batch_size per_device_train_batch_size mini_batch"),
@@ -181,8 +172,7 @@ std::vector<Key> make_schema() {
              "Gradients are scaled down to this global norm where they exceed it; 0: never.",
              "grad_clip clip_grad gradient_clip gradient_clip_val max_grad_norm clip_norm"),
       integer("train.max_skipped", at<&Config::train, &Train::max_skipped>, 20, "steps", 0, kMostSteps,
-              "A step whose gradient or loss is not finite changes nothing; after this many in a row the run "
-              "ends as "
+              "A step whose gradient or loss is not finite changes nothing; after this many in a row the run ends as "
               "diverged; 0: never.",
               "max_nan nan_patience skip_nan_limit"),
       number("train.skip_loss_z", at<&Config::train, &Train::skip_loss_z>, 0, "deviations", {0, 1e6},
@@ -193,61 +183,52 @@ std::vector<Key> make_schema() {
              "The same for the gradient norm before clipping.",
              "norm_z skip_grad_norm_z grad_norm_z skip_gradient_z skip_update_gradz grad_z_threshold"),
       integer("train.skip_window", at<&Config::train, &Train::skip_window>, 128, "steps", 2, 10'000,
-              "Steps whose mean and deviation decide; until so many were taken, and for steps without a "
-              "finite loss and "
-              "gradient, nothing is judged. The deviation counts as 0.0001 of the mean at least. An outlier "
-              "enters as the bound that it broke, so that a lasting change passes in the "
+              "Steps whose mean and deviation decide; until so many were taken, and for steps without a finite loss and "
+              "gradient, nothing is judged. The deviation counts as 0.0001 of the mean at least. An outlier enters as the bound that it broke, so that a lasting change passes in the "
               "end.",
               "skip_update_window outlier_window loss_window"),
       toggle("train.overfit_one_batch", at<&Config::train, &Train::overfit_one_batch>, "off",
-             "Train on the sequences of the first step at every step, as a check of model and optimizer: the "
-             "loss must "
+             "Train on the sequences of the first step at every step, as a check of model and optimizer: the loss must "
              "fall to nearly 0.",
              "overfit overfit_batches overfit_single_batch"),
       choice("train.precision", at<&Config::train, &Train::precision>, "f32", {"f32"},
              "Number format of activations and weights.", "dtype mixed_precision",
              "this version computes in f32 only"),
       choice("train.recompute", at<&Config::train, &Train::recompute>, "none", {"none", "block"},
-             "What the backward pass computes again to save memory: block keeps the input of each block "
-             "alone and "
+             "What the backward pass computes again to save memory: block keeps the input of each block alone and "
              "computes up to a third more; the gradients are the same to the bit.",
              "activation_checkpointing gradient_checkpointing checkpoint_activations remat recomputation"),
 
-      choice(
-          "optimizer.name", at<&Config::optimizer, &Optimizer::name>, "adamw",
-          {"adamw", "muon", "kl-shampoo", "pro-kl-shampoo"},
-          "Update rule of hidden matrices: AdamW (arXiv 1711.05101), Muon (Jordan et al. 2024), KL-Shampoo "
-          "(arXiv 2509.03378), Pro-KLShampoo (arXiv 2605.06316). Embeddings, output layer, norms and biases "
-          "always have AdamW.",
-          "type kind optim"),
+      choice("optimizer.name", at<&Config::optimizer, &Optimizer::name>, "adamw",
+             {"adamw", "muon", "kl-shampoo", "pro-kl-shampoo"},
+             "Update rule of hidden matrices: AdamW (arXiv 1711.05101), Muon (Jordan et al. 2024), KL-Shampoo "
+             "(arXiv 2509.03378), Pro-KLShampoo (arXiv 2605.06316). Embeddings, output layer, norms and biases "
+             "always have AdamW.",
+             "type kind optim"),
       number("optimizer.lr", at<&Config::optimizer, &Optimizer::lr>, 6e-4, "per step", {0, 10},
-             "Learning rate after the warm-up; the schedule multiplies it. Where it is not given: 0.01 for "
-             "muon, "
+             "Learning rate after the warm-up; the schedule multiplies it. Where it is not given: 0.01 for muon, "
              "0.005 for kl-shampoo and pro-kl-shampoo.",
              "learning_rate max_lr base_lr peak_lr"),
       number("optimizer.b1", at<&Config::optimizer, &Optimizer::b1>, 0.9, "fraction", {0, 1, !kOpen, kOpen},
-             "What the running mean of the gradient keeps from step to step. Where it is not given: 0.95 for "
-             "the "
+             "What the running mean of the gradient keeps from step to step. Where it is not given: 0.95 for the "
              "matrix optimizers.",
              "beta1 beta_1 adam_beta1 betas momentum mu"),
-      only(
-          "adamw kl-shampoo pro-kl-shampoo",
-          number("optimizer.b2", at<&Config::optimizer, &Optimizer::b2>, 0.95, "fraction",
-                 {0, 1, !kOpen, kOpen},
-                 "What the running mean of the squared gradient, or of the factors, keeps from step to step.",
-                 "beta2 beta_2 adam_beta2 shampoo_beta")),
-      only("adamw kl-shampoo", number("optimizer.eps", at<&Config::optimizer, &Optimizer::eps>, 1e-8,
-                                      "gradient", {0, 1, kOpen, !kOpen},
-                                      "Added to the root of the mean squared gradient (of the product of "
-                                      "eigenvalues) before dividing "
-                                      "by it.",
-                                      "epsilon adam_eps adam_epsilon")),
+      only("adamw kl-shampoo pro-kl-shampoo",
+           number("optimizer.b2", at<&Config::optimizer, &Optimizer::b2>, 0.95, "fraction", {0, 1, !kOpen, kOpen},
+                  "What the running mean of the squared gradient, or of the factors, keeps from step to step.",
+                  "beta2 beta_2 adam_beta2 shampoo_beta")),
+      only("adamw kl-shampoo",
+           number("optimizer.eps", at<&Config::optimizer, &Optimizer::eps>, 1e-8, "gradient",
+                  {0, 1, kOpen, !kOpen},
+                  "Added to the root of the mean squared gradient (of the product of eigenvalues) before dividing "
+                  "by it.",
+                  "epsilon adam_eps adam_epsilon")),
       number("optimizer.wd", at<&Config::optimizer, &Optimizer::wd>, 0.1, "per unit of lr", {0, 10},
              "Weight decay of matrices: each step takes lr * wd of the weight away; vectors do not decay.",
              "weight_decay decay"),
       only(kMatrixOptimizers,
-           number("optimizer.adamw_lr", at<&Config::optimizer, &Optimizer::adamw_lr>, 1e-3, "per step",
-                  {0, 10}, "Learning rate of what is no hidden matrix.", "adam_lr embedding_lr scalar_lr")),
+           number("optimizer.adamw_lr", at<&Config::optimizer, &Optimizer::adamw_lr>, 1e-3, "per step", {0, 10},
+                  "Learning rate of what is no hidden matrix.", "adam_lr embedding_lr scalar_lr")),
       only(kMatrixOptimizers,
            number("optimizer.adamw_b1", at<&Config::optimizer, &Optimizer::adamw_b1>, 0.9, "fraction",
                   {0, 1, !kOpen, kOpen}, "b1 of what is no hidden matrix.", "adam_b1")),
@@ -260,70 +241,59 @@ std::vector<Key> make_schema() {
       only(kMatrixOptimizers,
            number("optimizer.adamw_wd", at<&Config::optimizer, &Optimizer::adamw_wd>, 0.1, "per unit of lr",
                   {0, 10}, "Weight decay of embeddings and output layer; vectors do not decay.", "adam_wd")),
-      only("muon",
-           choice("optimizer.nesterov", at<&Config::optimizer, &Optimizer::nesterov>, "on", {"on", "off"},
-                  "Orthogonalise (1 - b1) gradient + b1 momentum, or the momentum itself.", "nag")),
-      only("muon",
-           choice("optimizer.scale", at<&Config::optimizer, &Optimizer::scale>, "match_rms",
-                  {"match_rms", "spectral"},
-                  "Size of an update of m x n: match_rms is 0.2 sqrt(max(m, n)), an RMS like AdamW's; "
-                  "spectral is sqrt(max(1, m/n)).",
-                  "lr_scale adjust_lr update_scale")),
+      only("muon", choice("optimizer.nesterov", at<&Config::optimizer, &Optimizer::nesterov>, "on", {"on", "off"},
+                          "Orthogonalise (1 - b1) gradient + b1 momentum, or the momentum itself.", "nag")),
+      only("muon", choice("optimizer.scale", at<&Config::optimizer, &Optimizer::scale>, "match_rms",
+                          {"match_rms", "spectral"},
+                          "Size of an update of m x n: match_rms is 0.2 sqrt(max(m, n)), an RMS like AdamW's; "
+                          "spectral is sqrt(max(1, m/n)).",
+                          "lr_scale adjust_lr update_scale")),
       only("muon pro-kl-shampoo",
            choice("optimizer.ns", at<&Config::optimizer, &Optimizer::ns>, "auto",
                   {"auto", "jordan", "polar_express"},
                   "Coefficients of the Newton-Schulz iteration; auto: jordan for muon, polar_express for "
                   "pro-kl-shampoo.",
                   "newton_schulz ns_coefficients ns_set")),
-      only(
-          "muon pro-kl-shampoo",
-          choice("optimizer.ns_precision", at<&Config::optimizer, &Optimizer::ns_precision>, "auto",
-                 {"auto", "f32", "bf16"},
-                 "What factors of Newton-Schulz products are rounded to (sums are f32); auto: bf16 where the "
-                 "processor multiplies it faster (AMX), else f32.",
-                 "ns_dtype")),
+      only("muon pro-kl-shampoo",
+           choice("optimizer.ns_precision", at<&Config::optimizer, &Optimizer::ns_precision>, "auto",
+                  {"auto", "f32", "bf16"},
+                  "What factors of Newton-Schulz products are rounded to (sums are f32); auto: bf16 where the "
+                  "processor multiplies it faster (AMX), else f32.",
+                  "ns_dtype")),
       only("kl-shampoo pro-kl-shampoo",
-           integer("optimizer.refresh", at<&Config::optimizer, &Optimizer::refresh>, 10, "steps", 1,
-                   kMostSteps, "Steps between two refreshes of the factors' bases by QR.",
+           integer("optimizer.refresh", at<&Config::optimizer, &Optimizer::refresh>, 10, "steps", 1, kMostSteps,
+                   "Steps between two refreshes of the factors' bases by QR.",
                    "T precondition_frequency update_freq refresh_every")),
-      only(
-          "kl-shampoo pro-kl-shampoo",
-          choice(
-              "optimizer.root", at<&Config::optimizer, &Optimizer::root>, "eigenbasis",
-              {"eigenbasis", "newton_schulz"},
-              "Inverse roots of the factors: from kept eigenbases, or fresh at every step by matrix products "
-              "alone (less state, less exact for ill-conditioned factors).",
-              "inverse_root root_method")),
-      only(
-          "kl-shampoo",
-          choice("optimizer.init", at<&Config::optimizer, &Optimizer::init>, "gradient",
-                 {"gradient", "constant"},
-                 "Eigenvalues at the start: the first gradient's size, or 0.1 as published, which a run with "
-                 "small gradients leaves only after hundreds of steps.",
-                 "initial initialization init_factor")),
+      only("kl-shampoo pro-kl-shampoo",
+           choice("optimizer.root", at<&Config::optimizer, &Optimizer::root>, "eigenbasis",
+                  {"eigenbasis", "newton_schulz"},
+                  "Inverse roots of the factors: from kept eigenbases, or fresh at every step by matrix products "
+                  "alone (less state, less exact for ill-conditioned factors).",
+                  "inverse_root root_method")),
+      only("kl-shampoo",
+           choice("optimizer.init", at<&Config::optimizer, &Optimizer::init>, "gradient", {"gradient", "constant"},
+                  "Eigenvalues at the start: the first gradient's size, or 0.1 as published, which a run with "
+                  "small gradients leaves only after hundreds of steps.",
+                  "initial initialization init_factor")),
       only("pro-kl-shampoo",
-           integer(
-               "optimizer.rank", at<&Config::optimizer, &Optimizer::rank>, 128, "directions", 0, 65536,
-               "Dimensions of the tracked subspace of the restricted side; a smaller side is not restricted.",
-               "r subspace_rank proj_rank")),
+           integer("optimizer.rank", at<&Config::optimizer, &Optimizer::rank>, 128, "directions", 0, 65536,
+                   "Dimensions of the tracked subspace of the restricted side; a smaller side is not restricted.",
+                   "r subspace_rank proj_rank")),
       only("pro-kl-shampoo",
-           choice(
-               "optimizer.orientation", at<&Config::optimizer, &Optimizer::orientation>, "larger",
-               {"larger", "input"},
-               "Which side is restricted: the larger one (of a square matrix the input side), or always the "
-               "input side.",
-               "side restricted_side")),
-      only(
-          "pro-kl-shampoo",
-          choice(
-              "optimizer.complement", at<&Config::optimizer, &Optimizer::complement>, "polar_left",
-              {"polar_left", "polar", "isotropic"},
-              "Update outside of the subspace: the orthogonalised momentum, whitened on the left before; not "
-              "whitened before; or whitened but not orthogonalised (an ablation).",
-              "orthogonalisation complement_mode")),
+           choice("optimizer.orientation", at<&Config::optimizer, &Optimizer::orientation>, "larger",
+                  {"larger", "input"},
+                  "Which side is restricted: the larger one (of a square matrix the input side), or always the "
+                  "input side.",
+                  "side restricted_side")),
       only("pro-kl-shampoo",
-           choice("optimizer.complement_scale", at<&Config::optimizer, &Optimizer::complement_scale>,
-                  "matched", {"matched", "graft", "fixed"},
+           choice("optimizer.complement", at<&Config::optimizer, &Optimizer::complement>, "polar_left",
+                  {"polar_left", "polar", "isotropic"},
+                  "Update outside of the subspace: the orthogonalised momentum, whitened on the left before; not "
+                  "whitened before; or whitened but not orthogonalised (an ablation).",
+                  "orthogonalisation complement_mode")),
+      only("pro-kl-shampoo",
+           choice("optimizer.complement_scale", at<&Config::optimizer, &Optimizer::complement_scale>, "matched",
+                  {"matched", "graft", "fixed"},
                   "Size of that update: the RMS that KL-Shampoo's has, the norm of the isotropic one, or "
                   "optimizer.complement_factor.",
                   "ortho_scale")),
@@ -338,9 +308,8 @@ std::vector<Key> make_schema() {
                   "optimizer.tracker_every steps, or one product added up at every step and a QR then.",
                   "subspace_tracker")),
       only("pro-kl-shampoo",
-           integer("optimizer.tracker_every", at<&Config::optimizer, &Optimizer::tracker_every>, 0, "steps",
-                   0, kMostSteps,
-                   "Steps between two turns of the subspace; 0: 1, or optimizer.refresh with accumulate.",
+           integer("optimizer.tracker_every", at<&Config::optimizer, &Optimizer::tracker_every>, 0, "steps", 0,
+                   kMostSteps, "Steps between two turns of the subspace; 0: 1, or optimizer.refresh with accumulate.",
                    "T_u subspace_every proj_update_freq")),
 
       choice("schedule.kind", at<&Config::schedule, &Schedule::kind>, "cosine",
@@ -385,20 +354,17 @@ std::vector<Key> make_schema() {
       integer("checkpoint.keep", at<&Config::checkpoint, &Checkpoint::keep>, 2, "checkpoints", 1, 1000,
               "The newest checkpoints stay, this many; older ones are removed.",
               "save_total_limit keep_last max_to_keep"),
-      integer("checkpoint.keep_every", at<&Config::checkpoint, &Checkpoint::keep_every>, 0, "steps", 0,
-              kMostSteps, "Checkpoints of steps that are multiples of it stay for good; 0: none does.",
+      integer("checkpoint.keep_every", at<&Config::checkpoint, &Checkpoint::keep_every>, 0, "steps", 0, kMostSteps,
+              "Checkpoints of steps that are multiples of it stay for good; 0: none does.",
               "keep_interval save_milestones permanent_every"),
 
       integer("metrics.every", at<&Config::metrics, &Metrics::every>, 0, "steps", 0, kMostSteps,
-              "Steps between two reports of the matrix optimizers in metrics.jsonl (sizes of updates, "
-              "eigenvalues, "
+              "Steps between two reports of the matrix optimizers in metrics.jsonl (sizes of updates, eigenvalues, "
               "times); 0: never.",
               "log_every report_every log_interval"),
       integer("metrics.tail_rank", at<&Config::metrics, &Metrics::tail_rank>, 128, "eigenvalues", 0, 65536,
-              "Reports of kl-shampoo say how flat its factors' spectra are past so many eigenvalues: log of "
-              "arithmetic "
-              "over geometric mean, from an eigen-decomposition of each factor, which takes seconds where "
-              "sides have "
+              "Reports of kl-shampoo say how flat its factors' spectra are past so many eigenvalues: log of arithmetic "
+              "over geometric mean, from an eigen-decomposition of each factor, which takes seconds where sides have "
               "thousands; 0: not measured.",
               "tail_gap spectrum_rank report_rank"),
 
@@ -408,8 +374,7 @@ std::vector<Key> make_schema() {
            "out_dir output_dir log_dir run_dir save_dir path"),
 
       choice("device.kind", at<&Config::device, &DeviceOptions::kind>, "cpu", {"cpu", "cuda"},
-             "Where the run computes. On a GPU (cuda) kernels are still missing: the first one refuses the "
-             "run, by name.",
+             "Where the run computes. On a GPU (cuda) kernels are still missing: the first one refuses the run, by name.",
              "type name device backend accelerator"),
       integer("device.threads", at<&Config::device, &DeviceOptions::threads>, 0, "threads", 0, 4096,
               "CPU threads; 0: as many as the process may run on.",

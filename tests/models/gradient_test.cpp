@@ -1,10 +1,13 @@
-// Gradients of whole models against numeric ones: of the families, with the fixtures' parameters, and of families that do
-// not exist, put together otherwise.
+// Gradients of whole models against numeric ones: with the fixtures' parameters, of every family, and of families that do not
+// exist, put together otherwise.
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <iostream>
+#include <set>
 
+#include "models/families/list.h"
+#include "src/core/error.h"
 #include "tests/models/harness.h"
 
 namespace kiln::models {
@@ -14,8 +17,8 @@ namespace {
 // order, D4 = (4 D2(h) - D2(2h)) / 3. Each f carries rounding errors of at most some delta: the loss of a
 // token is a difference of numbers up to the largest logit, here below 16, that 40 operations rounded, which
 // adds like sqrt(40) 16 2^-24 = 6e-6 in a single token; they do not all agree in sign over 100 tokens, so
-// delta = 2e-6 for the mean, which the test holds against PyTorch's fp64 loss where it starts. D4 therefore is off by at most 1.5 delta / h of rounding, and by less than |D4 -
-// D2(h)|, the truncation error of the lower order.
+// delta = 2e-6 for the mean, to which the fixtures' losses are held against PyTorch's in fp64. D4 therefore is off
+// by at most 1.5 delta / h of rounding, and by less than |D4 - D2(h)|, the truncation error of the lower order.
 constexpr double kDelta = 2e-6;
 struct Derivative {
   double value, error;
@@ -114,29 +117,62 @@ TEST_P(GradientTest, Numeric) {
   check_gradients(model, tokens, targets);
 }
 
-// What the families choose can be chosen otherwise: these two share no choice of theirs in the same company.
-TEST(OtherFamilies, NumericGradient) {
-  families::Family rms_and_gelu = families::gpt2::kFamily, layer_and_swiglu = families::llama::kFamily;
-  rms_and_gelu.norm = families::NormKind::rms;
-  rms_and_gelu.positions = families::PositionKind::rotary;
-  layer_and_swiglu.norm = families::NormKind::layer;
-  layer_and_swiglu.positions = families::PositionKind::learned;
-  const std::vector<int32_t> tokens = random_tokens(3 * 37, 67, 1), targets = random_tokens(3 * 37, 67, 2);
-  for (const families::Family& family : {rms_and_gelu, layer_and_swiglu}) {
-    SCOPED_TRACE(family.summary);
-    for (const bool recompute : {false, true}) {
-      BatchShape batch = tiny_batch();
-      batch.recompute = recompute;
-      Bench model(tiny_llama(/*tied=*/false), batch, {.family = family});
-      model.model->initialise(model.context, 1);
-      uint64_t index = 0;
-      const Random random(12, 0);  // biases and the weights of norms too
-      for (Parameter& p : model.parameters().all()) {
-        for (int64_t i = 0; i < p.elements(); i++)
-          p.master[i] += 0.1f * static_cast<float>(random.normal(index++));
+// With an untied head and fewer heads of keys and values.
+void check_gradients_of(const families::Family& family, bool recompute) {
+  SCOPED_TRACE(fmt::format("{}, {}, recompute {}", family.name, family.summary, recompute));
+  BatchShape batch = tiny_batch();
+  batch.recompute = recompute;
+  Bench model(tiny_llama(/*tied=*/false), batch, {.family = family});
+  model.model->initialise(model.context, 1);
+  const Random random(12, 0);  // biases and the weights of norms too
+  uint64_t index = 0;
+  for (Parameter& p : model.parameters().all()) {
+    for (int64_t i = 0; i < p.elements(); i++)
+      p.master[i] += 0.1f * static_cast<float>(random.normal(index++));
+  }
+  model.parameters().bump_versions();
+  check_gradients(model, random_tokens(3 * 37, 67, 1), random_tokens(3 * 37, 67, 2));
+}
+
+TEST(Families, NumericGradients) {
+  for (const families::Family& family : families::families()) {
+    for (const bool recompute : {false, true}) check_gradients_of(family, recompute);
+  }
+}
+
+TEST(Families, AreFilledIn) {
+  std::set<std::string_view> names;
+  for (const families::Family& family : families::families()) {
+    EXPECT_TRUE(names.insert(family.name).second) << family.name;
+    EXPECT_EQ(families::family_named(family.name).name, family.name);
+    EXPECT_GT(family.norm_eps, 0) << family.name;
+    EXPECT_GT(family.ffn(100), 0) << family.name;
+    for (const char* text :
+         {family.summary, family.ffn_summary, family.norm_name, family.up_name, family.down_name})
+      EXPECT_GT(std::string_view(text).size(), 0u) << family.name;
+  }
+  EXPECT_GE(names.size(), 2u);
+  EXPECT_THROW(families::family_named("mamba"), Error);
+}
+
+// Whatever the families choose can be chosen otherwise.
+TEST(Families, EveryChoiceGoesWithEveryOther) {
+  using namespace families;
+  for (const NormKind norm : {NormKind::layer, NormKind::rms}) {
+    for (const FeedForwardKind feed_forward : {FeedForwardKind::gelu, FeedForwardKind::swiglu}) {
+      for (const PositionKind positions : {PositionKind::learned, PositionKind::rotary}) {
+        for (const bool biases : {false, true}) {
+          Family family = gpt2::kFamily;
+          family.norm = norm, family.feed_forward = feed_forward, family.positions = positions,
+          family.biases = biases;
+          family.name = "made up";
+          const std::string summary =
+              fmt::format("norm {}, feed-forward {}, positions {}, biases {}", static_cast<int>(norm),
+                          static_cast<int>(feed_forward), static_cast<int>(positions), biases);
+          family.summary = summary.c_str();
+          check_gradients_of(family, /*recompute=*/biases);
+        }
       }
-      model.parameters().bump_versions();
-      check_gradients(model, tokens, targets);
     }
   }
 }
