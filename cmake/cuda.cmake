@@ -7,22 +7,30 @@
 # KILN_EMULATED gets the emulator and its libraries in their place.
 include(${CMAKE_CURRENT_LIST_DIR}/cuda_toolkit.cmake)
 set(KILN_HAS_CUDA OFF)
+set(lack "")
+if(NOT CUDAToolkit_NVCC_EXECUTABLE)
+  set(lack "no nvcc found (12.8 or later)")
+elseif(NOT CUDAToolkit_FOUND)
+  set(lack "the toolkit of ${CUDAToolkit_NVCC_EXECUTABLE} is too old or not complete (12.8 or later, with headers and libraries)")
+elseif(NOT TARGET CUDA::cudart_static OR NOT EXISTS "${CUDAToolkit_LIBRARY_DIR}/libcudart_static.a")  # but another's, perhaps
+  set(lack "nvcc is there (${CUDAToolkit_NVCC_EXECUTABLE}), but its toolkit has no libcudart_static.a")
+endif()
 if(KILN_FUZZ)
   message(STATUS "CUDA: left out of the fuzzing build")
 elseif(NOT KILN_CUDA)
   message(STATUS "CUDA: off, as asked for; kiln is built for the CPU")
-elseif(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND TARGET CUDA::cudart_static)
+elseif(NOT lack)
   set(KILN_HAS_CUDA ON)
   message(STATUS "CUDA: nvcc ${CUDAToolkit_VERSION} (${CUDAToolkit_NVCC_EXECUTABLE}); kiln is built for the CPU and for GPUs")
 elseif(NOT KILN_CUDA STREQUAL "AUTO")
-  message(FATAL_ERROR "KILN_CUDA=${KILN_CUDA}, but there is no CUDA toolkit (12.8 or later) with nvcc and libcudart_static.a: "
-                      "scripts/get-cuda-toolkit brings one, or put an installed one's bin folder on PATH")
+  message(FATAL_ERROR "KILN_CUDA=${KILN_CUDA}, but ${lack}: scripts/get-cuda-toolkit brings a whole toolkit, or put an installed "
+                      "one's bin folder on PATH")
 elseif("$ENV{KILN_REQUIRE_CUDA}" STREQUAL "1")
-  message(FATAL_ERROR "KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12.8 or later: scripts/get-cuda-toolkit brings one, or put "
-                      "an installed toolkit's bin folder on PATH")
+  message(FATAL_ERROR "KILN_REQUIRE_CUDA=1, but ${lack}: scripts/get-cuda-toolkit brings a whole toolkit, or put an installed one's "
+                      "bin folder on PATH")
 else()
-  message(STATUS "CUDA: no nvcc found (12.8 or later); kiln is built for the CPU, the CUDA tests are skipped "
-                 "(scripts/get-cuda-toolkit brings nvcc)")
+  message(STATUS "CUDA: ${lack}; kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit brings a whole "
+                 "toolkit)")
 endif()
 if("$ENV{KILN_REQUIRE_CUDA}" STREQUAL "1" AND NOT KILN_HAS_CUDA AND NOT KILN_FUZZ)
   message(FATAL_ERROR "KILN_REQUIRE_CUDA=1, but KILN_CUDA=${KILN_CUDA} leaves CUDA out")

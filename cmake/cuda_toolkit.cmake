@@ -1,14 +1,17 @@
 # Which CUDA toolkit is used: the first of -DCUDAToolkit_ROOT (or that variable of the environment), .cuda in the source tree
 # (scripts/get-cuda-toolkit), CUDA_HOME, nvcc on PATH, /usr/local/cuda. Sets what FindCUDAToolkit sets.
-if(NOT CUDAToolkit_ROOT AND NOT DEFINED ENV{CUDAToolkit_ROOT})
+if(NOT CUDAToolkit_ROOT AND DEFINED ENV{CUDAToolkit_ROOT})
+  set(CUDAToolkit_ROOT "$ENV{CUDAToolkit_ROOT}")
+endif()
+if(NOT CUDAToolkit_ROOT)
   foreach(folder "${PROJECT_SOURCE_DIR}/.cuda" "$ENV{CUDA_HOME}")
     if(EXISTS "${folder}/bin/nvcc")
       set(CUDAToolkit_ROOT "${folder}")
       break()
     endif()
   endforeach()
-elseif(NOT EXISTS "${CUDAToolkit_ROOT}/bin/nvcc" AND NOT EXISTS "$ENV{CUDAToolkit_ROOT}/bin/nvcc")
-  message(FATAL_ERROR "CUDAToolkit_ROOT=${CUDAToolkit_ROOT}$ENV{CUDAToolkit_ROOT} holds no bin/nvcc: name a folder that does "
+elseif(NOT EXISTS "${CUDAToolkit_ROOT}/bin/nvcc")
+  message(FATAL_ERROR "CUDAToolkit_ROOT=${CUDAToolkit_ROOT} holds no bin/nvcc: name a folder that does "
                       "(scripts/get-cuda-toolkit FOLDER makes one), or leave it away")
 endif()
 set(known "${CUDAToolkit_NVCC_EXECUTABLE}")

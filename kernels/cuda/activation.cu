@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads) for_each(F f, int64_t n) {
 
 template <int N, class F>
 void launch_for_each(const char* name, const F& f, int64_t n, cudaStream_t stream) {
-  launch({name, blocks_for(n / N + n % N, kThreads), kThreads, stream}, for_each<N, F>, f, n);
+  launch({name, {blocks_for(n / N + n % N, kThreads)}, kThreads, stream}, for_each<N, F>, f, n);
 }
 
 // A block has kThreads vectors of one row. Offsets are whole numbers of vectors, (...) * N: otherwise nvcc takes the stores
@@ -132,8 +132,8 @@ __global__ void __launch_bounds__(kThreads) swiglu_backward(SwigluBackward p) {
   store<N>(d_in + up_at, up);
 }
 
-dim3 grid_of(int64_t rows, int64_t vectors) {
-  return {static_cast<unsigned>(rows), blocks_for(vectors, kThreads)};
+Grid grid_of(int64_t rows, int64_t vectors) {
+  return {rows, blocks_for(vectors, kThreads)};
 }
 
 }  // namespace

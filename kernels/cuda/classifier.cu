@@ -106,8 +106,7 @@ __global__ void __launch_bounds__(kThreads) softmax_cross_entropy(SoftmaxCrossEn
 
 void launch_softmax_cross_entropy(const SoftmaxCrossEntropy& p, cudaStream_t stream) {
   with_vectors(p.dtype, aligned_rows(p.dtype, p.ld, {p.logits}), [&]<class T, int N>() {
-    launch({"softmax_cross_entropy", static_cast<unsigned>(p.rows), kThreads, stream},
-           softmax_cross_entropy<T, N>, p);
+    launch({"softmax_cross_entropy", {p.rows}, kThreads, stream}, softmax_cross_entropy<T, N>, p);
   });
 }
 

@@ -70,7 +70,7 @@ void sum_column_chunks(float* shares, const void* x, int64_t rows, int64_t colum
                        cudaStream_t stream) {
   const bool whole = aligned_rows(dtype, columns, {x}) && aligned_rows(dtype, ld, {});
   with_vectors(dtype, whole, [&]<class T, int N>() {
-    const dim3 grid(blocks_for(columns, kLanes * N), static_cast<unsigned>(column_chunks(rows)));
+    const Grid grid{blocks_for(columns, kLanes * N), column_chunks(rows)};
     launch({"sum_column_chunks", grid, dim3(kLanes, kChunkWarps), stream}, sum_chunk<T, N>, shares,
            static_cast<const T*>(x), rows, columns, ld, chunk_rows_of(rows));
   });
@@ -78,8 +78,8 @@ void sum_column_chunks(float* shares, const void* x, int64_t rows, int64_t colum
 
 void add_column_sums(float* out, const float* shares, int64_t count, int64_t columns, int64_t stride,
                      cudaStream_t stream) {
-  launch({"add_column_sums", blocks_for(columns, kLanes), dim3(kLanes, kShareWarps), stream}, add_shares, out,
-         shares, count, columns, stride);
+  launch({"add_column_sums", {blocks_for(columns, kLanes)}, dim3(kLanes, kShareWarps), stream}, add_shares,
+         out, shares, count, columns, stride);
 }
 
 }  // namespace kiln::kernels::cuda

@@ -7,12 +7,14 @@
 #include <tuple>
 
 #include "kernels/cuda/kernels.h"
+#include "src/device/plan.h"
 
 namespace kiln::kernels::cuda {
 namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA recommends for its largest GPUs
 constexpr size_t kWorkspaceAlignment = 256;           // what cuBLASLt asks for
+constexpr uint32_t kBiasAlignment = 16;
 
 std::string text_of(const LtProduct& p) {
   return fmt::format("a product ({}, {}) x ({}, {}) of {}{}", p.M, p.K, p.K, p.N, name_of(p.dtype),
@@ -101,17 +103,18 @@ Description make_description(const LtProduct& p) {
   return description;
 }
 
-// The largest power of two, up to 256, that an address is a multiple of.
+// The largest power of two that an address is a multiple of, up to what every planned buffer has: so that a shape gets the
+// same algorithm, and the same bits, wherever its buffers happen to lie.
 uint32_t alignment_of(const void* pointer) {
-  const auto address = reinterpret_cast<uintptr_t>(pointer) | 256;
+  const auto address = reinterpret_cast<uintptr_t>(pointer) | Plan::kAlignment;
   return static_cast<uint32_t>(address & ~(address - 1));
 }
 
 // All that the choice of an algorithm depends on.
 auto key_of(const LtProduct& p) {
   return std::tuple(p.M, p.N, p.K, p.lda, p.ldb, p.ldo, p.a_transposed, p.b_transposed, p.accumulate, p.dtype,
-                    p.out_dtype, p.bias != nullptr, alignment_of(p.a), alignment_of(p.b),
-                    alignment_of(p.out));
+                    p.out_dtype, p.bias != nullptr, alignment_of(p.a), alignment_of(p.b), alignment_of(p.out),
+                    alignment_of(p.bias));
 }
 using Key = decltype(key_of(std::declval<const LtProduct&>()));
 
@@ -187,12 +190,21 @@ void check_descriptions(const LtProduct& p) {
   describe(p);
 }
 
+size_t kept_lt_products(const Context& context) {
+  const auto* cuda = dynamic_cast<const CudaLibraries*>(context.libraries.get());
+  return cuda ? cuda->products.size() : 0;
+}
+
 void multiply(Context& context, const LtProduct& p) {
   require(p.M > 0 && p.N > 0 && p.K > 0 && !(p.bias && p.accumulate),
           "a product that cuBLASLt has no call for");
+  // A preference tells the library how matrices are aligned; of a bias, which its kernels load 16 bytes at a time, none.
+  require(alignment_of(p.bias) >= kBiasAlignment, "a bias that cuBLASLt is given must lie on 16 bytes");
+  cudaStream_t const stream = stream_of(context);
   CudaLibraries& state = libraries(context);
   auto known = state.products.find(key_of(p));
   if (known == state.products.end()) {
+    if (state.products.size() == kMostLtProducts) state.products.clear();
     known = state.products.emplace(key_of(p), prepare(state.handle.get(), p)).first;
   }
   const auto& [product, algorithm] = known->second;
@@ -204,7 +216,7 @@ void multiply(Context& context, const LtProduct& p) {
   const float alpha = 1, beta = p.accumulate ? 1 : 0;
   check(cublasLtMatmul(state.handle.get(), product.description.get(), &alpha, p.b, product.b.get(), p.a,
                        product.a.get(), &beta, p.out, product.out.get(), p.out, product.out.get(), &algorithm,
-                       reinterpret_cast<void*>(workspace), kWorkspaceBytes, stream_of(context)),
+                       reinterpret_cast<void*>(workspace), kWorkspaceBytes, stream),
         text_of(p));
 }
 

@@ -4,10 +4,13 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/table.h"
+#include "src/core/error.h"
 
 namespace kiln::kernels::cuda {
 
+// Null would mean CUDA's default stream, which nothing of Kiln is ordered against.
 inline cudaStream_t stream_of(const Context& context) {
+  require(context.stream != nullptr, "a CUDA kernel was called without a stream");
   return static_cast<cudaStream_t>(context.stream);
 }
 

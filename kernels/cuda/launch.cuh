@@ -13,9 +13,14 @@
 
 namespace kiln::kernels::cuda {
 
+struct Grid {  // blocks: as many as there is work for, whether CUDA takes so many or not
+  int64_t x, y = 1;
+};
+
 struct Launch {
   const char* name;  // for messages
-  dim3 grid, block;
+  Grid grid;
+  dim3 block;
   cudaStream_t stream;
   size_t shared_bytes = 0;  // dynamic shared memory
 };
@@ -23,6 +28,8 @@ struct Launch {
 template <class... Parameters, class... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (how.grid.x == 0 || how.grid.y == 0) return;  // nothing to do, which CUDA takes for a mistake
+  check_grid(how.grid.x, how.grid.y, how.name);
+  const dim3 grid(static_cast<unsigned>(how.grid.x), static_cast<unsigned>(how.grid.y));
   constexpr size_t kWithoutAsking = 32 * 1024;  // 48 KiB, less what the kernel has besides, of fixed size
   if (how.shared_bytes > kWithoutAsking) {
     check(
@@ -30,13 +37,13 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes)),
         how.name);
   }
-  kernel<<<how.grid, how.block, how.shared_bytes, how.stream>>>(arguments...);
+  kernel<<<grid, how.block, how.shared_bytes, how.stream>>>(arguments...);
   check(cudaGetLastError(), how.name);
 }
 
 // Blocks of `size` for `count` things.
-inline unsigned blocks_for(int64_t count, int64_t size) {
-  return static_cast<unsigned>((count + size - 1) / size);
+inline int64_t blocks_for(int64_t count, int64_t size) {
+  return (count + size - 1) / size;
 }
 
 // Whether rows of `elements` that begin at these pointers are 16-byte aligned, each of them. Null pointers are.

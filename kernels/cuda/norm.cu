@@ -112,7 +112,8 @@ struct OwnSums {
 constexpr int kBlocksTogether = 4;
 
 // One block a chunk of rows, which it goes through one by one: a sweep for the row's two means and the sums of d_weight
-// and d_bias, then one that writes d_in.
+// and d_bias, then one that writes d_in, at offsets that are whole numbers of vectors, (...) * N: otherwise nvcc takes the
+// stores apart.
 template <class T, int N, class Params>
 __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     norm_backward(Params p, float* shares, int64_t chunk_rows) {
@@ -125,6 +126,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether)
   float* sums = reinterpret_cast<float*>(dynamic_shared);
   const OwnSums<N> weight_sums{sums, vectors}, bias_sums{sums + C, vectors};  // the latter of LayerNorm only
   const T* weight = static_cast<const T*>(p.weight);
+  T* d_in = static_cast<T*>(p.d_in);
 
   for (int i = thread; i < vectors; i += kThreads) {
     weight_sums.clear(i);
@@ -137,7 +139,6 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     const T* in = static_cast<const T*>(p.in) + row * p.C;
     const T* d_out = static_cast<const T*>(p.d_out) + row * p.C;
     const T* d_residual = p.d_residual ? static_cast<const T*>(p.d_residual) + row * p.C : nullptr;
-    T* d_in = static_cast<T*>(p.d_in) + row * p.C;
     const float rstd = p.rstd[row];
     float mean = 0;
     if constexpr (kCentred<Params>) mean = p.mean[row];
@@ -184,7 +185,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether)
 #pragma unroll
         for (int k = 0; k < N; k++) y.v[k] += r.v[k];
       }
-      store<N>(d_in + i * N, y);
+      store<N>(d_in + (row * vectors + i) * N, y);
     }
   }
 
@@ -204,7 +205,7 @@ int64_t chunk_rows_of(int64_t rows) {
 template <class Params>
 void launch_forward(const char* name, const Params& p, bool whole, cudaStream_t stream) {
   with_vectors(p.dtype, whole, [&]<class T, int N>() {
-    launch({name, blocks_for(p.rows, kWarps), dim3(kLanes, kWarps), stream}, norm_forward<T, N, Params>, p);
+    launch({name, {blocks_for(p.rows, kWarps)}, dim3(kLanes, kWarps), stream}, norm_forward<T, N, Params>, p);
   });
 }
 
@@ -212,8 +213,7 @@ template <class Params>
 void launch_backward(const char* name, const Params& p, bool whole, float* shares, cudaStream_t stream) {
   constexpr int64_t kSums = kCentred<Params> ? 2 : 1;
   with_vectors(p.dtype, whole, [&]<class T, int N>() {
-    launch({name, static_cast<unsigned>(norm_chunks(p.rows)), kThreads, stream,
-            static_cast<size_t>(kSums * p.C) * sizeof(float)},
+    launch({name, {norm_chunks(p.rows)}, kThreads, stream, static_cast<size_t>(kSums * p.C) * sizeof(float)},
            norm_backward<T, N, Params>, p, shares, chunk_rows_of(p.rows));
   });
   add_column_sums(p.d_weight, shares, norm_chunks(p.rows), p.C, kSums * p.C, stream);

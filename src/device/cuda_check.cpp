@@ -31,4 +31,13 @@ void check(cudaError_t error, const char* what) {
               advice(error));
 }
 
+void check_grid(int64_t x, int64_t y, const char* what) {
+  constexpr int64_t kMostX = INT32_MAX, kMostY = UINT16_MAX;  // on every GPU since compute capability 3.0
+  if (x <= kMostX && y <= kMostY) return;
+  throw Error(
+      ExitCode::device,
+      fmt::format("{} would take {} x {} blocks at once; CUDA takes {} x {}", what, x, y, kMostX, kMostY),
+      "lower train.micro_batch");
+}
+
 }  // namespace kiln

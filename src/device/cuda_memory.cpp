@@ -1,5 +1,7 @@
 #include <cuda_runtime_api.h>
 
+#include <memory>
+
 #include "src/device/cuda.h"
 #include "src/device/cuda_check.h"
 
@@ -18,11 +20,11 @@ void* cuda_allocate(size_t bytes) {
 
 // Streams of Kiln do not wait for the default stream, so the host does.
 void* cuda_allocate_zeroed(size_t bytes) {
-  void* memory = cuda_allocate(bytes);
+  std::unique_ptr<void, decltype(&cuda_release)> memory(cuda_allocate(bytes), &cuda_release);
   if (!memory) return nullptr;
-  check(cudaMemsetAsync(memory, 0, bytes, nullptr), "clearing device memory");
+  check(cudaMemsetAsync(memory.get(), 0, bytes, nullptr), "clearing device memory");
   check(cudaStreamSynchronize(nullptr), "clearing device memory");
-  return memory;
+  return memory.release();
 }
 
 // In destructors an error has nowhere to go: a later call reports what the driver still knows of it.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/core/error.h"
 #include "src/device/cuda_check.h"
 
 namespace kiln {

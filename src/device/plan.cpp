@@ -110,10 +110,14 @@ Arena::Arena(const Plan& plan, ArenaMode mode, const Device& device) : source_(s
   const Plan::Layout layout = plan.layout();
   pointers_.resize(plan.entries().size(), nullptr);
   require_memory(layout, device);
-  const bool allocated = mode == ArenaMode::slab ? allocate_slab(plan, layout) : allocate_each(plan);
-  if (allocated) return;
-  release();
-  throw OutOfMemory(layout, device.kind == DeviceKind::cpu ? "the system refuses it" : "the GPU refuses it");
+  try {
+    if (mode == ArenaMode::slab ? allocate_slab(plan, layout) : allocate_each(plan)) return;
+    throw OutOfMemory(layout,
+                      device.kind == DeviceKind::cpu ? "the system refuses it" : "the GPU refuses it");
+  } catch (...) {
+    release();  // of what was never constructed no destructor is called
+    throw;
+  }
 }
 
 bool Arena::allocate_slab(const Plan& plan, const Plan::Layout& layout) {

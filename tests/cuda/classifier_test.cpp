@@ -131,25 +131,47 @@ TEST(CudaClassifier, WithoutGradientLeavesLogitsAlone) {
   }
 }
 
-// A broken row must show: NaN among the logits, anywhere, makes the loss NaN. Minus infinity is a probability of zero.
+// A broken row must show: NaN among the logits, anywhere, makes the loss and the whole gradient NaN. Minus infinity is a
+// probability of zero. Rows of 97 columns: one by one, and as 24 vectors of four or 12 of eight with one column over.
 TEST(CudaClassifier, KeepsNaNAndTakesMinusInfinity) {
+  constexpr int64_t V = 97;
   Gpu gpu;
   const DeviceArray<int32_t> target(gpu, std::vector<int32_t>{5});
-  const auto loss_of = [&](const std::vector<float>& values) {
-    const Tensor logits(gpu, DType::f32, values), loss(gpu, DType::f32, 1);
-    gpu.run(kernels::softmax_cross_entropy,
-            kernels::SoftmaxCrossEntropy{logits.data(), static_cast<float*>(loss.data()), target.data(), 1,
-                                         97, 97, 97, kScale, false, DType::f32});
-    return loss.read(gpu)[0];
-  };
-  for (size_t at : {0, 1, 15, 16, 96}) {
-    auto logits = gpu_values(97, "logits", DType::f32);
-    logits[at] = std::nanf("");
-    EXPECT_TRUE(std::isnan(loss_of(logits))) << "NaN at " << at;
+  for (const auto& [dtype, ld] : {std::pair<DType, int64_t>{DType::f32, 97},
+                                  {DType::f32, 100},
+                                  {DType::bf16, 97},
+                                  {DType::bf16, 104}}) {
+    SCOPED_TRACE(fmt::format("{} ld={}", name_of(dtype), ld));
+    const auto run_row = [&, dtype = dtype, ld = ld](std::vector<float> row) -> Result {
+      row.resize(static_cast<size_t>(ld), kPadding);
+      const Tensor logits(gpu, dtype, row), loss(gpu, DType::f32, 1);
+      gpu.run(kernels::softmax_cross_entropy,
+              kernels::SoftmaxCrossEntropy{logits.data(), static_cast<float*>(loss.data()), target.data(), 1,
+                                           V, V, ld, kScale, true, dtype});
+      Result r{logits.read(gpu), loss.read(gpu)};
+      r.logits.resize(V);
+      return r;
+    };
+    for (size_t at : {0, 1, 4, 5, 7, 8, 15, 16, 95, 96}) {
+      auto row = gpu_values(V, "logits", dtype);
+      row[at] = std::nanf("");
+      const Result r = run_row(row);
+      EXPECT_TRUE(std::isnan(r.losses[0])) << "NaN at " << at;
+      for (float d : r.logits) ASSERT_TRUE(std::isnan(d)) << "NaN at " << at;
+    }
+    constexpr float kMinus = -std::numeric_limits<float>::infinity();
+    std::vector<float> row(V, kMinus);
+    row[5] = 3;
+    Result r = run_row(row);
+    EXPECT_EQ(r.losses[0], 0.0f);
+    EXPECT_EQ(r.logits, std::vector<float>(V, 0.0f));
+    row[96] = 3;
+    r = run_row(row);
+    std::vector<float> half(V, 0.0f);
+    half[5] = -kScale / 2, half[96] = kScale / 2;
+    EXPECT_EQ(r.logits, rounded(half, dtype));
+    EXPECT_NEAR(r.losses[0], std::log(2.0), 2 * kUnit);
   }
-  std::vector<float> logits(97, -std::numeric_limits<float>::infinity());
-  logits[5] = 3;
-  EXPECT_EQ(loss_of(logits), 0.0f);
 }
 
 }  // namespace

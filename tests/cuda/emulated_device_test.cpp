@@ -1,7 +1,11 @@
 // What the device layer does on machines that lack something, and that its tests would notice if order were missing: the
 // emulator stands for those machines and finds that.
+#include <cuda_runtime_api.h>
+
 #include <cstdlib>
 
+#include "src/device/memory.h"
+#include "src/device/plan.h"
 #include "tests/cuda/support.h"
 #include "tests/cuda_emulator/findings.h"
 
@@ -9,6 +13,32 @@ namespace kiln::tests::emulated_device_test {
 namespace {
 
 using emulator::FindingCapture;
+
+// A call that fails once, after as many that do not; 0: none fails.
+struct Failure {
+  int at = 0;
+  bool is_due() { return at > 0 && --at == 0; }
+};
+Failure of_malloc, of_memset;
+
+}  // namespace
+
+// The linker puts these in the place of the emulator's (--wrap).
+extern "C" {
+cudaError_t __real_cudaMalloc(void** pointer, size_t bytes);
+cudaError_t __wrap_cudaMalloc(void** pointer, size_t bytes);
+cudaError_t __real_cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t __wrap_cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+
+cudaError_t __wrap_cudaMalloc(void** pointer, size_t bytes) {
+  return of_malloc.is_due() ? cudaErrorMemoryAllocation : __real_cudaMalloc(pointer, bytes);
+}
+cudaError_t __wrap_cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  return of_memset.is_due() ? cudaErrorLaunchFailure : __real_cudaMemsetAsync(to, value, bytes, stream);
+}
+}
+
+namespace {
 
 // A variable of the environment, while it lives.
 class Setting {
@@ -79,6 +109,29 @@ TEST(CudaStream, AMissingEventIsFound) {
   } catch (const Error&) {
   }
   EXPECT_FALSE(capture.findings().empty());
+}
+
+// What was allocated before something failed is given back: as much is free as before, and no leak is found at exit.
+TEST(CudaArena, KeepsNothingWhenACallInTheMiddleFails) {
+  Gpu gpu;
+  const size_t before = cuda_memory_left();
+  of_memset.at = 1;
+  EXPECT_THROW(cuda_allocate_zeroed(1000), Error);
+  EXPECT_EQ(cuda_memory_left(), before);
+
+  Plan plan;
+  for (const char* name : {"first", "second", "third"}) plan.add(name, Category::gradients, 3000);
+  for (ArenaMode mode : {ArenaMode::slab, ArenaMode::discrete}) {
+    for (int call = 1; call <= (mode == ArenaMode::slab ? 1 : 3); call++) {
+      of_memset.at = call;
+      EXPECT_THROW(Arena(plan, mode, cuda_device()), Error) << "clearing " << call;
+      EXPECT_EQ(cuda_memory_left(), before) << "clearing " << call;
+      of_malloc.at = call;
+      EXPECT_THROW(Arena(plan, mode, cuda_device()), OutOfMemory) << "allocation " << call;
+      EXPECT_EQ(cuda_memory_left(), before) << "allocation " << call;
+    }
+  }
+  EXPECT_EQ(of_memset.at + of_malloc.at, 0) << "a call that was never made";
 }
 
 // One element too many: in an allocation of its own it is seen, in the middle of a slab it could not be.

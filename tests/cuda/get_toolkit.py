@@ -148,14 +148,16 @@ class Build(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "CMakeLists.txt").write_text(
             "cmake_minimum_required(VERSION 3.25)\nproject(found LANGUAGES CXX)\n"
-            f"set(KILN_CUDA AUTO)\ninclude({SOURCE}/cmake/cuda.cmake)\nmessage(STATUS \"CUDA: ${{KILN_HAS_CUDA}}\")\n")
+            f"set(KILN_CUDA AUTO CACHE STRING \"\")\ninclude({SOURCE}/cmake/cuda.cmake)\nmessage(STATUS \"CUDA: ${{KILN_HAS_CUDA}}\")\n")
         (self.folder / "kernels").symlink_to(SOURCE / "kernels")
-        ignored = [folder for folder in os.environ["PATH"].split(":") if os.path.exists(f"{folder}/nvcc")]
+        folders = os.environ["PATH"].split(":")
+        ignored = [folder for folder in folders if os.path.exists(f"{folder}/nvcc")]
+        self.path = ":".join(folder for folder in folders if folder not in ignored)  # libraries are looked for beside it, too
         ignored += [str(nvcc.parent) for nvcc in pathlib.Path("/usr/local").glob("cuda*/bin/nvcc")] + ["/usr/local/bin"]
         self.ignored = ";".join(ignored)
 
     def configure(self, *options, **environment):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CUDA", "KILN_REQUIRE"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CUDA", "KILN_REQUIRE"))} | {"PATH": self.path}
         ran = subprocess.run(["cmake", "-S", self.folder, "-B", self.folder / "build", f"-DCMAKE_IGNORE_PATH={self.ignored}",
                               *options], env={**kept, **environment}, capture_output=True, text=True, check=False)
         return ran.returncode, " ".join((ran.stdout + ran.stderr).split())
@@ -173,11 +175,52 @@ class Build(unittest.TestCase):
         code, said = self.configure()
         self.assertEqual(code, 0, said)
         self.assertIn("-- CUDA: no nvcc found (12.8 or later); kiln is built for the CPU, the CUDA tests are skipped (scripts/get-cuda-toolkit "
-                      "brings nvcc) -- CUDA: OFF",
+                      "brings a whole toolkit) -- CUDA: OFF",
                       said)
         code, said = self.configure(KILN_REQUIRE_CUDA="1")
         self.assertNotEqual(code, 0)
-        self.assertIn("KILN_REQUIRE_CUDA=1, but there is no nvcc of CUDA 12.8 or later: scripts/get-cuda-toolkit brings one", said)
+        self.assertIn("KILN_REQUIRE_CUDA=1, but no nvcc found (12.8 or later): scripts/get-cuda-toolkit brings a whole toolkit", said)
+
+    def test_says_what_of_a_toolkit_is_missing(self):
+        self.make_toolkit(self.folder / ".cuda")
+        (self.folder / ".cuda/lib64/libcudart_static.a").unlink()
+        code, said = self.configure()
+        self.assertEqual(code, 0, said)
+        self.assertIn(f"-- CUDA: nvcc is there ({self.folder}/.cuda/bin/nvcc), but its toolkit has no libcudart_static.a; kiln is built", said)
+        code, said = self.configure("-DKILN_CUDA=ON")
+        self.assertNotEqual(code, 0)
+        self.assertIn("KILN_CUDA=ON, but nvcc is there", said)
+        nvcc = self.folder / ".cuda/bin/nvcc"
+        nvcc.write_text(nvcc.read_text().replace(toolkit.CUDA, "12.2"))
+        shutil.rmtree(self.folder / "build")
+        code, said = self.configure()
+        self.assertEqual(code, 0, said)
+        self.assertIn("is too old or not complete (12.8 or later, with headers and libraries); kiln is built", said)
+
+    def test_continuous_integration_requires_it_wherever_it_may_be(self):
+        place = self.folder / "project"
+        for inside in (".ci", "scripts"):
+            (place / inside).mkdir(parents=True)
+        shutil.copy(SOURCE / ".ci/run", place / ".ci/run")
+        (place / "scripts/test").write_text("#!/bin/sh\necho required=$KILN_REQUIRE_CUDA\n")
+        (place / "scripts/test").chmod(0o755)
+        self.make_toolkit(self.folder / "other")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CUDA", "KILN_REQUIRE"))}
+
+        def said(**environment):
+            return subprocess.run([place / ".ci/run"], env={**kept, "PATH": self.path, **environment}, capture_output=True, text=True,
+                                  check=True).stdout
+        if not os.path.exists("/usr/local/cuda/bin/nvcc"):
+            self.assertEqual(said(), "required=\n")
+        text = (place / ".ci/run").read_text()
+        (place / ".ci/run").write_text(text.replace("/usr/local/cuda", "/nowhere"))
+        self.assertEqual(said(), "required=\n")
+        for environment in ({"CUDAToolkit_ROOT": f"{self.folder}/other"}, {"CUDAToolkit_ROOT": "/nowhere"}, {"CUDA_HOME": f"{self.folder}/other"},
+                            {"PATH": f"{self.folder}/other/bin:{self.path}"}):
+            self.assertIn("required=1\n", said(**environment), environment)
+            self.assertEqual(said(**environment).count("CUDA kernels:"), 1)
+        (self.folder / "other").rename(place / ".cuda")
+        self.assertIn("required=1\n", said())
 
     def test_in_the_source_tree_or_where_it_is_said_to_be(self):
         self.make_toolkit(self.folder / ".cuda")
@@ -186,6 +229,10 @@ class Build(unittest.TestCase):
         self.assertEqual(code, 0, said)
         self.assertIn(f"({self.folder}/.cuda/bin/nvcc)", said)
         code, said = self.configure(f"-DCUDAToolkit_ROOT={self.folder}/other")
+        self.assertIn(f"({self.folder}/other/bin/nvcc)", said)
+        code, said = self.configure("-UCUDAToolkit_ROOT")
+        self.assertIn(f"({self.folder}/.cuda/bin/nvcc)", said)
+        code, said = self.configure(CUDAToolkit_ROOT=f"{self.folder}/other")  # not what is remembered
         self.assertIn(f"({self.folder}/other/bin/nvcc)", said)
         code, said = self.configure(f"-DCUDAToolkit_ROOT={self.folder}/nowhere")
         self.assertNotEqual(code, 0)

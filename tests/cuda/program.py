@@ -1,5 +1,6 @@
 """device.kind=cuda from the outside: one plain sentence and exit code 4 where there is no driver or no device, and the first
-missing kernel by its name where there is. The argument is a kiln that is linked with the emulator."""
+missing kernel by its name where there is. The tests of kernels are skipped in one sentence where no GPU is good enough. The
+arguments are a kiln and a program of tests that are linked with the emulator."""
 
 import os
 import pathlib
@@ -9,7 +10,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "program"))
 from support import KILN, make_workplace, remove, require
 
-EMULATED = sys.argv[1]
+EMULATED, TESTS = sys.argv[1:]
 folder = make_workplace()
 config = str(folder / "config.json")
 
@@ -40,6 +41,12 @@ for command in (TRAIN, BENCH, PLAN):
     refused(EMULATED, command, missing)
 refused(EMULATED, PLAN, missing, KILN_EMULATOR_DEVICES="-1")
 require("CUDA emulator" in run(EMULATED, "--version").stdout, "kiln --version lacks the device")
+
+for environment, sentence in (({"KILN_EMULATOR_DEVICES": "-1"}, "no CUDA driver on this machine"),
+                              ({"KILN_EMULATOR_CAPABILITY": "75"}, "has compute capability 7.5; kiln needs 8.0 or later")):
+    result = run(TESTS, "--gtest_filter=CudaDevice.*", **environment)
+    require(result.returncode == 77 and result.stdout.startswith("skipped: ") and sentence in result.stdout
+            and result.stdout.count("\n") == 1, f"{environment}: exit code {result.returncode}\n{result.stdout}{result.stderr}")
 
 # The real one starts wherever it is, and says what it found.
 version = run(KILN, "--version").stdout

@@ -82,13 +82,16 @@ class Gpu {
   CudaStream& stream() { return stream_; }
 
  private:
-  // Fresh each time, so that reading what was never written is seen; large ones (of the libraries) are kept.
+  // Fresh each time, so that reading what was never written is seen; large ones (of the libraries) are kept. It is aligned
+  // as an arena aligns it, and no better.
   void give_workspace(size_t bytes) {
     constexpr size_t kLarge = size_t{1} << 20;
     if (bytes == context_.workspace.bytes() && bytes >= kLarge) return;
     context_.workspace = Workspace();
-    workspace_.reset(bytes ? cuda_allocate(bytes) : nullptr);
-    context_.workspace = Workspace(workspace_.get(), bytes);
+    workspace_.reset();
+    if (bytes == 0) return;
+    workspace_.reset(cuda_allocate(Plan::kAlignment + bytes));
+    context_.workspace = Workspace(static_cast<char*>(workspace_.get()) + Plan::kAlignment, bytes);
   }
 
   CudaStream stream_;

@@ -18,10 +18,11 @@ kiln_compile_together(test_cuda)
 target_compile_options(test_cuda PRIVATE $<$<CONFIG:Release>:-O1>)
 set_target_properties(test_cuda PROPERTIES KILN_EMULATED ON LINKER_LANGUAGE CXX)
 target_link_libraries(test_cuda PRIVATE kiln_kernels GTest::gtest)
+target_link_options(test_cuda PRIVATE -Wl,--wrap=cudaMalloc,--wrap=cudaMemsetAsync)  # calls that fail when a test wants it
 math(EXPR timeout "120 * ${KILN_PATIENCE}")
 gtest_discover_tests(test_cuda TEST_PREFIX "cuda/" PROPERTIES TIMEOUT ${timeout})
 
-# On a GPU; skipped, in one line, where there is none.
+# On a GPU; skipped, in one line, where there is none that kiln could use.
 add_executable(test_cuda_device $<TARGET_OBJECTS:test_cuda_anywhere>)
 set_target_properties(test_cuda_device PROPERTIES LINKER_LANGUAGE CXX)
 target_link_libraries(test_cuda_device PRIVATE kiln_kernels GTest::gtest)
@@ -33,11 +34,12 @@ add_executable(kiln_emulated ${PROJECT_SOURCE_DIR}/src/main.cpp)
 kiln_compile_options(kiln_emulated)
 set_target_properties(kiln_emulated PROPERTIES KILN_EMULATED ON)
 target_link_libraries(kiln_emulated PRIVATE kiln_cli)
-kiln_python_test(cuda/program.py ARGS $<TARGET_FILE:kiln_emulated>)
+kiln_python_test(cuda/program.py ARGS $<TARGET_FILE:kiln_emulated> $<TARGET_FILE:test_cuda>)
 
 # NVIDIA's own cuBLASLt, as far as it goes without a GPU.
 add_executable(test_cublaslt_descriptions cuda/real_library/descriptions.cpp)
 kiln_compile_options(test_cublaslt_descriptions)
 target_link_libraries(test_cublaslt_descriptions PRIVATE kiln_kernels)
+target_link_options(test_cublaslt_descriptions PRIVATE -Wl,--wrap=dlopen)  # counted
 add_test(NAME cuda/cublaslt_descriptions COMMAND test_cublaslt_descriptions)
 set_tests_properties(cuda/cublaslt_descriptions PROPERTIES SKIP_RETURN_CODE 77)

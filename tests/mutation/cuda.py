@@ -1,11 +1,17 @@
-"""Breaks CUDA kernels one place at a time and sees their tests fail, on the CUDA emulator.
+"""Breaks the CUDA code one place at a time and sees its tests fail, on the CUDA emulator.
 
-    cuda.py --tests BUILD/tests/test_cuda --objects BUILD/kernels/cuda [--count N] [--jobs J]
+    cuda.py --build BUILD [--count N] [--jobs J]
 
-Mutants: an operator (OPERATORS below) at a place in device code of kernels/cuda. The places are drawn by a hash of seed, file,
-operator and line, so they stay as they are when other lines change. Of a mutant only the PTX is made, which the emulator
-executes in the place of what is linked (KILN_EMULATOR_PTX); then the tests of that file's kernels run. What nvcc refuses, and
-what it translates to the same PTX as before, is no mutant: it is counted apart, and another takes its place.
+Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line, so they stay as they are when
+other lines change. Five of six are of device code in kernels/cuda: only the PTX is made of them, which the emulator executes in
+the place of what is linked (KILN_EMULATOR_PTX). Every sixth is of host code (HOST below): its object is compiled and linked into
+the program of tests in the place of the original's. Then the tests of that file run. What the compiler refuses, and what it
+translates to the same as before, is no mutant: it is counted apart, and another takes its place.
+
+A mutant is killed by a test that fails, by what the emulator finds (exit code 86, with a text), or, in host code, by a crash. It
+hangs, which counts as killed, if it uses ten times as much time as the original, of the processor's or in the emulator's steps.
+Whatever else ends the tests (no memory, an instruction or an option that the emulator does not know, a program that does not
+start) says nothing of them: the mutant is invalid, and another takes its place.
 
 At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line and why
 (a run of fewer than 60 allows one that is not: whoever draws others may meet a survivor that nobody has seen)."""
@@ -14,14 +20,20 @@ import argparse
 import concurrent.futures
 import hashlib
 import itertools
+import json
 import math
 import os
 import pathlib
 import re
+import resource
+import shlex
 import subprocess
 import sys
 import tempfile
-import time
+import threading
+
+from cuda_places import draw_all
+from cuda_verdicts import run_tests, self_test
 
 ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 FOLDER = "kernels/cuda"
@@ -31,133 +43,19 @@ TESTS = {  # which tests execute the kernels of a file
     "column_sums.cu": "CudaLayerNorm.Backward*:CudaRmsNorm.Backward*:CudaLinear.BackwardWeight*:CudaLinear.Takes*",
     "norm.cu": "CudaLayerNorm*:CudaRmsNorm*",
 }
+HOST = {  # and which the host code
+    "kernels/cuda/linear.cpp": "CudaLinear*:CudaKernels*",
+    "kernels/cuda/cublaslt.cpp": "CudaLinear*:CudaKernels*",
+    "src/device/cuda_memory.cpp": "CudaArena*:CudaDevice*:CudaStaging*",
+    "src/device/cuda_staging.cpp": "CudaStaging*:CudaStream*:CudaArena*",
+    "src/device/cuda_stream.cpp": "CudaStaging*:CudaStream*",
+    **{f"{FOLDER}/{name}": f"{tests}:CudaKernels*" for name, tests in TESTS.items()},
+}
 DOC = "docs/cuda-mutants.md"
-SEED = 1
 LEAST_KILLED = 0.95
 FULL = 60  # mutants: a run of so many has the last word
 STEPS = 3_000_000  # a warp's, after which a kernel counts as endless
 
-
-# ---- Operators: each yields (begin, end, replacement) of places in a text, where only code is left. ----
-
-def by_pattern(pattern, replacement, unless=None):
-    """`unless`: a pattern of lines that are left alone."""
-    def places(text):
-        for match in re.finditer(pattern, text, re.M):
-            line = text[text.rfind("\n", 0, match.start()) + 1:(text + "\n").index("\n", match.start())]
-            if not ("static_assert" in line or (unless and re.search(unless, line))):
-                yield match.start(), match.end(), match.expand(replacement) if isinstance(replacement, str) else replacement(match)
-    return places
-
-
-def either(*operators):
-    return lambda text: itertools.chain(*(operator(text) for operator in operators))
-
-
-def exchanged(*pairs):
-    """Each name in the place of its partner, both ways."""
-    both = {**dict(pairs), **{b: a for a, b in pairs}}
-    names = "|".join(re.escape(name) for name in sorted(both, key=len, reverse=True))
-    return by_pattern(rf"(?<![\w.]){'(?:' + names + ')'}\b", lambda match: both[match[0]], unless=DECLARATION)
-
-
-DECLARATION = r"^\s*(?:extern )?(?:__shared__ )?(?:const(?:expr)? )?\w[\w:<>]*[ *]+\w+(?:\[[^\]]*\])+(?: = |;)"
-LOOP = r"^\s*for \("
-OPERATORS = {
-    "index off by one": by_pattern(r"\[([^\[\]]+)\]", r"[\1 + 1]", unless=DECLARATION),
-    "dropped barrier or wait": by_pattern(r"\b(?!\w*shfl)\w*(?:sync|wait|commit)\w*(?:<[^;()]*>)?\([^;()]*\);", ";"),
-    "wrong reduction width": either(by_pattern(r"/ 2\b", "/ 4", unless=r"^(?!.*for \()"),
-                                    by_pattern(r"(\w*(?:offset|distance|half)\w*) > 0", r"\1 > 1")),
-    "swapped stride": exchanged(("p.C", "p.rows"), ("kLanes", "kWarps"), ("blockIdx.x", "threadIdx.x"), ("threadIdx.y", "blockIdx.y"),
-                                ("stride", "columns"), ("vectors", "kThreads"), ("p.V", "p.Vp"), ("lane", "warp")),
-    "dropped tail check": either(by_pattern(r"if \([^;{}]*? (?:<|>=) [^;{}]*?\) (return|\{)",
-                                            lambda m: "if (false) return" if m[1] == "return" else "if (true) {"),
-                                 by_pattern(r" && [^&|;{}()]+ < [^&|;{}()]+(?=[)&])", "")),
-    "wrong mask": by_pattern(r"\bkAllLanes\b|\b0xffffffffu?\b", "0x7fffffffu"),
-    "widened store": either(by_pattern(r"(\*reinterpret_cast<\w+\*>\(\w+\)) = ", lambda m: f"{m[1][1:]}[1] = {m[1]} = "),
-                            by_pattern(r"(reinterpret_cast<\w+\*>\(\w+\))\[([^\]]+)\] = ", r"\1[\2 + 1] = \1[\2] = "),
-                            by_pattern(r"^( *)\*(\w+) = ", r"\1\2[1] = *\2 = "),
-                            by_pattern(r"^( *)([\w.]+(?<!\.v))\[([^\[\]]+)\] = ", r"\1\2[\3 + 1] = \2[\3] = ")),
-    "dropped accumulate": by_pattern(r" \+= ", " = ", unless=LOOP),
-    "wrong loop step": by_pattern(r" \+= ([^;()]+)\)", r" += 2 * (\1))", unless=rf"^(?!{LOOP[1:]})"),
-    "wrong sign": either(by_pattern(r" \+ ", " - "), by_pattern(r" - ", " + "), by_pattern(r" \+= ", " -= ", unless=LOOP)),
-    "changed constant": either(by_pattern(r"(?<![\w.])(\d+\.\d*(?:e-?\d+)?f?)(?![\w.])", r"(1.25f * \1)"),
-                               by_pattern(r"(?<![\w.<])([0-9]+)(?![\w.>])", lambda m: str(int(m[1]) + 1), unless=DECLARATION)),
-    "wrong comparison": either(by_pattern(r" < ", " <= "), by_pattern(r" > ", " >= "), by_pattern(r" <= ", " < "),
-                               by_pattern(r" >= ", " > "), by_pattern(r" == ", " != ")),
-    "dropped rounding": either(by_pattern(r"__float2bfloat16_rn\b", "__float2bfloat16_rz"),
-                               by_pattern(r"__floats2bfloat162_rn\(([^,]+), ([^)]+)\)",
-                                          r"__halves2bfloat162(__float2bfloat16_rz(\1), __float2bfloat16_rz(\2))")),
-    "exchanged extremes": either(by_pattern(r"\bf?max(f?)\(", lambda m: f"fmin{m[1]}(" if m[1] else "min("),
-                                 by_pattern(r"\bf?min(f?)\(", lambda m: f"fmax{m[1]}(" if m[1] else "max(")),
-    "dropped statement": by_pattern(r"^ +(?!return\b|if\b|for\b|\w*sync|\w*wait|\w*commit)[\w.]+(?:<[\w ]+>)?\([^;]*\);$", ""),
-    "dropped factor": by_pattern(r" \* [\w.]+(?![\w.<\[(])", "", unless=LOOP),
-    "exchanged branches": by_pattern(r"\? ([^:?;]+) : ([^?:;,]+)(?=[;,])", r"? \2 : \1"),
-}
-
-
-# ---- Places ----
-
-def only_code(text):
-    """The text with comments and strings blanked, each character in its place."""
-    return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|^#[^\n]*', lambda match: re.sub(r"[^\n]", " ", match[0]), text,
-                  flags=re.S | re.M)
-
-
-def device_code(code):
-    """(begin, end) of the bodies of device functions and of constants that such may use."""
-    end = 0
-    for match in re.finditer(r"\b__(?:global|device)__\b|^(?:inline )?constexpr float \w+ =", code, re.M):
-        if match.start() < end:
-            continue
-        at = match.end()
-        while code[at] not in "{;" and at + 1 < len(code):
-            at += 1
-        begin, depth = at, 0
-        if code[at] == ";":
-            if "constexpr" in match[0]:
-                yield match.end(), at
-            continue
-        for at in range(begin, len(code)):
-            depth += (code[at] == "{") - (code[at] == "}")
-            if depth == 0:
-                break
-        end = at + 1
-        yield begin, end
-
-
-class Mutant:
-    def __init__(self, file, text, operator, begin, end, replacement):
-        self.file, self.operator, self.text = file, operator, text[:begin] + replacement + text[end:]
-        self.number = text.count("\n", 0, begin) + 1
-        self.line = text.splitlines()[self.number - 1].strip()
-        self.mutated = self.text.splitlines()[self.number - 1].strip()
-        start = text.rfind("\n", 0, begin) + 1
-        key = f"{SEED} {file} {operator} {self.line} {begin - start}"
-        self.rank = hashlib.sha256(key.encode()).hexdigest()
-
-    def __str__(self):
-        return f"{self.file}:{self.number}: {self.operator}: {self.line}  ->  {self.mutated or '(nothing)'}"
-
-
-def draw(files):
-    """All mutants in the order in which they are taken: the operators in turn, within an operator the files in turn."""
-    queues = {}
-    for file, text in files.items():
-        code = only_code(text)
-        for begin, end in device_code(code):
-            for name, operator in OPERATORS.items():
-                for first, last, replacement in operator(code[begin:end]):
-                    mutant = Mutant(file, text, name, begin + first, begin + last, replacement)
-                    queues.setdefault(name, {}).setdefault(file, {})[mutant.rank] = mutant
-    per_operator = []
-    for name in sorted(queues, key=lambda name: hashlib.sha256(f"{SEED} {name}".encode()).digest()):
-        per_file = [[mutants[rank] for rank in sorted(mutants)] for _, mutants in sorted(queues[name].items())]
-        per_operator.append([m for turn in itertools.zip_longest(*per_file) for m in turn if m])
-    return [m for turn in itertools.zip_longest(*per_operator) for m in turn if m]
-
-
-# ---- Trials ----
 
 def includers(file, texts):
     """The .cu files that `file` is part of."""
@@ -179,30 +77,41 @@ def essence(ptx):
     return re.sub(r"^\s*(?://.*|\.loc .*|\.file .*)?\n", "", re.sub(UNIT, "", ptx), flags=re.M)
 
 
-class Laboratory:
+def run(command, **options):
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, **options)
+
+
+def used_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Device:
+    """Trials of device code: PTX in the place of PTX."""
+
     def __init__(self, options, folder):
-        self.options, self.folder = options, pathlib.Path(folder)
+        self.options, self.folder = options, folder
         self.texts = {path.name: path.read_text() for path in sorted((ROOT / FOLDER).glob("*.cu*"))}
         if unknown := [name for name in self.texts if name.endswith(".cu") and name not in TESTS]:
             sys.exit(f"{', '.join(unknown)}: TESTS does not say which tests execute them")
         self.units, self.before, self.patience = {}, {}, {}
 
     def prepare(self, pool):
-        """Translates the files as they are and runs their tests, which must pass."""
+        """Translates the files as they are and runs their tests, which must pass with a tenth of the steps."""
         originals = [name for name in self.texts if name.endswith(".cu")]
         for name in originals:
-            built = (pathlib.Path(self.options.objects) / f"{name}.o").read_bytes().decode("latin-1")
+            built = (self.options.build / FOLDER / f"{name}.o").read_bytes().decode("latin-1")
             self.units[name] = sorted(set(re.findall(UNIT, built)))
         for name, ptx in zip(originals, pool.map(lambda name: self.translate(name, None, "whole"), originals)):
             if ptx is None:
                 sys.exit(f"nvcc refuses {name} as it is")
             self.before[name] = ptx
         for name in originals:
-            start = time.monotonic()
-            verdict = self.run_tests(name, self.before[name], "whole", 600)
-            if verdict:
+            start = used_seconds()
+            self.patience[name] = 600
+            if verdict := self.run_tests(name, self.before[name], "whole", STEPS // 10):
                 sys.exit(f"the tests of {name} fail as it is: {verdict}")
-            self.patience[name] = 20 + 10 * (time.monotonic() - start)
+            self.patience[name] = 20 + 10 * (used_seconds() - start)
 
     def translate(self, name, mutant, label):
         """The PTX of a .cu file, with a mutant or without; None: it does not compile."""
@@ -213,8 +122,8 @@ class Laboratory:
         source = (place if mutant and mutant.file == name else ROOT) / FOLDER / name
         place.mkdir(exist_ok=True)
         output = place / f"{name}.ptx"
-        ran = subprocess.run([self.options.nvcc, "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-arch=compute_80", "-ptx", "-I", place,
-                              "-I", ROOT, source, "-o", output], capture_output=True, text=True, check=False)
+        ran = run([self.options.nvcc, "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-arch=compute_80", "-ptx", "-I", place, "-I", ROOT,
+                   source, "-o", output])
         if ran.returncode:
             return None
         ptx = output.read_text()
@@ -223,36 +132,137 @@ class Laboratory:
             ptx = ptx.replace(made, linked)
         return ptx
 
-    def run_tests(self, name, ptx, label, patience):
-        """None if they pass, or how they fail."""
+    def run_tests(self, name, ptx, label, steps):
         file = self.folder / label / f"{name}.renamed.ptx"
         file.write_text(ptx)
-        environment = {**os.environ, "KILN_EMULATOR_PTX": str(file), "KILN_EMULATOR_STEPS": str(STEPS)}
-        command = [self.options.tests, f"--gtest_filter={TESTS[name]}", "--gtest_fail_fast", "--gtest_brief=1"]
-        try:
-            ran = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=patience, check=False)
-        except subprocess.TimeoutExpired:
-            return "no end"
-        if ran.returncode == 0:
-            return None if re.search(r"\[  PASSED  \] [1-9]", ran.stdout) else f"no test is called {TESTS[name]}"
-        said = re.search(r"CUDA emulator: ([^\n(:]+)", ran.stderr)
-        return said[1].strip()[:60] if said and ran.returncode == 86 else "wrong results" if ran.returncode == 1 else f"exit code {ran.returncode}"
+        return run_tests(self.options.build / "tests/test_cuda", TESTS[name], self.patience[name],
+                         {"KILN_EMULATOR_PTX": str(file), "KILN_EMULATOR_STEPS": str(steps)}, host=False)
 
-    def judge(self, number, mutant):
-        """'refused', 'the same', ('killed', how) or 'survived'."""
-        label = f"mutant{number}"
+    def judge(self, label, mutant):
         names, same = includers(mutant.file, self.texts), True
-        names.sort(key=lambda name: hashlib.sha256(f"{mutant.rank} {name}".encode()).digest())  # not always the same first
+        names.sort(key=lambda name: hashlib.sha256(f"{mutant.rank} {name}".encode()).hexdigest())  # not always the same first
         for name in names:
             ptx = self.translate(name, mutant, label)
             if ptx is None:
-                return "refused"
+                return "refused", ""
             if essence(ptx) == essence(self.before[name]):
                 continue
             same = False
-            if how := self.run_tests(name, ptx, label, self.patience[name]):
-                return "killed", how
-        return "the same" if same else "survived"
+            if verdict := self.run_tests(name, ptx, label, STEPS):
+                return verdict
+        return ("the same" if same else "survived"), ""
+
+
+class Host:
+    """Trials of host code: an object in the place of an object. Each file of HOST has its own, also where the build compiles
+    several together."""
+
+    def __init__(self, options, folder):
+        self.options, self.folder = options, folder
+        self.texts = {name: (ROOT / name).read_text() for name in [*HOST, f"{FOLDER}/launch.cuh"]}
+        self.commands, self.together = {}, {}  # by file: how it is compiled, and what with, by the build
+        self.objects, self.patience, self.lock = {}, {}, threading.Lock()
+
+    def prepare(self):
+        self.read_commands()
+        self.link_command = self.read_link_command()
+
+    def make_ready(self, name):
+        """Compiles a file as it is, and what the build compiles together with it, and runs its tests, which must pass. When a
+        mutant of it is drawn: to do so for all would take longer than a few trials."""
+        with self.lock:
+            if name in self.patience:
+                return
+            for each in self.together[name]:
+                if each not in self.objects:
+                    self.objects[each] = self.compile(each, ROOT / each, [], "whole")
+                    if self.objects[each] is None:
+                        raise RuntimeError(f"the compiler refuses {each} as it is:\n{self.said}")
+            program = self.link(name, None, "whole")
+            if program is None:
+                raise RuntimeError(f"with an object of its own for {name} the program of tests cannot be linked")
+            start = used_seconds()
+            if verdict := run_tests(program, HOST[name], 600, {"KILN_EMULATOR_STEPS": str(STEPS // 10)}, host=True):
+                raise RuntimeError(f"the tests of {name} fail as it is: {verdict}")
+            self.patience[name] = 20 + 10 * (used_seconds() - start)
+
+    def read_commands(self):
+        """How each file is compiled, without what stops at warnings."""
+        entries = json.loads((self.options.build / "compile_commands.json").read_text())
+        for entry in entries:
+            source = pathlib.Path(entry["file"])
+            inside = [str(source)]
+            if "/Unity/" in str(source):
+                inside = re.findall(r'#include "([^"]+)"', source.read_text())
+            inside = [os.path.relpath(file, ROOT) for file in inside]
+            if any(name in HOST for name in inside):
+                words = shlex.split(entry["command"])
+                at = words.index("-o")
+                kept = [word for word in words[:at] if word != "-Werror" and not re.fullmatch(r"-W\w[\w-]*", word)]
+                for name in inside:
+                    self.commands[name], self.together[name] = [*kept, "-w"], inside
+        nvcc = [self.options.nvcc, "-std=c++20", "-O3", "--compress-mode=none", "--expt-relaxed-constexpr", "-w",
+                "-gencode", "arch=compute_80,code=compute_80", "-I", str(ROOT)]
+        kernels = [name for name in HOST if name.endswith(".cu")]
+        self.commands.update(dict.fromkeys(kernels, nvcc))
+        self.together.update(dict.fromkeys(kernels, ()))  # as they are, they are in the library
+        if missing := [name for name in HOST if name not in self.commands]:
+            sys.exit(f"{self.options.build}/compile_commands.json does not say how {', '.join(missing)} are compiled")
+
+    def read_link_command(self):
+        """(words before the first library, words from there on)"""
+        ran = run([self.options.ninja, "-C", self.options.build, "-t", "commands", "tests/test_cuda"])
+        link = next(line for line in reversed(ran.stdout.splitlines()) if " -o tests/test_cuda " in line)
+        words = shlex.split(link.removeprefix(": && ").split(" && ")[0])
+        first = next(i for i, word in enumerate(words) if word.endswith(".a"))
+        return [word for word in words[:first] if word not in ("-o", "tests/test_cuda")], words[first:]
+
+    def compile(self, name, source, includes, label):
+        place = self.folder / label
+        place.mkdir(exist_ok=True)
+        output = place / (name.replace("/", "_") + ".o")
+        words = [word for folder in includes for word in ("-I", folder)]
+        command = self.commands[name]
+        first = next(i for i, word in enumerate(command) if word.startswith("-"))
+        ran = run([*command[:first], *words, *command[first:], "-c", source, "-o", output], cwd=self.options.build)
+        self.said = ran.stderr
+        return None if ran.returncode else output
+
+    def link(self, name, changed, label):
+        """The program of tests with another object of `name`; what comes before the libraries is not taken from them."""
+        before, libraries = self.link_command
+        program = self.folder / label / "test_cuda"
+        program.parent.mkdir(exist_ok=True)
+        objects = {each: self.objects[each] for each in self.together[name]} | ({name: changed} if changed else {})
+        ran = run([*before, *objects.values(), "-o", program, *libraries], cwd=self.options.build)
+        return None if ran.returncode else program
+
+    def judge(self, label, mutant):
+        place = self.folder / label
+        written = place / mutant.file
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(mutant.text)
+        if mutant.file.endswith(".cuh"):
+            kernels = {path.name: path.read_text() for path in (ROOT / FOLDER).glob("*.cu*")}
+            names = [f"{FOLDER}/{name}" for name in includers(pathlib.Path(mutant.file).name, kernels)]
+            names.sort(key=lambda name: hashlib.sha256(f"{mutant.rank} {name}".encode()).hexdigest())
+        else:
+            names = [mutant.file]
+        for name in names:
+            self.make_ready(name)
+            made = self.compile(name, written if name == mutant.file else ROOT / name, [place], label)
+            if made is None:
+                return "refused", ""
+            if name in self.objects and made.read_bytes() == self.objects[name].read_bytes():
+                return "the same", ""
+            program = self.link(name, made, label)
+            if program is None:
+                return "refused", ""
+            verdict = run_tests(program, HOST[name], self.patience[name], {"KILN_EMULATOR_STEPS": str(STEPS)}, host=True)
+            program.unlink()
+            if verdict:
+                return verdict
+        return "survived", ""
 
 
 def argued():
@@ -262,46 +272,59 @@ def argued():
     return {(file, operator, line.replace("\\|", "|")) for file, operator, line in rows}
 
 
+def try_all(options, pool, folder):
+    """{verdict: number}, and the survivors."""
+    device, host = Device(options, folder), Host(options, folder)
+    device.prepare(pool)
+    host.prepare()
+    tally = dict.fromkeys(("refused", "the same", "invalid", "killed", "hung", "survived"), 0)
+    tally_of_host = dict(tally)
+    mutants = itertools.islice(enumerate(draw_all(device.texts, host.texts)), options.skip, None)
+    survivors, running = [], {}
+    while True:
+        done = tally["killed"] + tally["hung"] + tally["survived"]
+        while len(running) < min(options.jobs, options.count - done) and (following := next(mutants, None)):
+            number, mutant = following
+            running[pool.submit((host if mutant.host else device).judge, f"mutant{number}", mutant)] = mutant
+        if not running:
+            return tally, tally_of_host, survivors
+        finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in finished:
+            mutant, (verdict, how) = running.pop(future), future.result()
+            tally[verdict] += 1
+            tally_of_host[verdict] += mutant.host
+            if verdict == "survived":
+                survivors.append(mutant)
+            shown = f"{verdict} ({how})" if how else verdict.upper() if verdict == "survived" else verdict
+            print(f"{shown:40} {mutant}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tests", required=True, help="the program of tests, linked with the emulator")
-    parser.add_argument("--objects", required=True, help="where X.cu.o are")
+    parser.add_argument("--build", type=pathlib.Path, help="where kiln was built: tests/test_cuda and kernels/cuda/X.cu.o")
     parser.add_argument("--nvcc", default="nvcc")
-    parser.add_argument("--count", type=int, default=120, help="mutants that compile and differ (120)")
+    parser.add_argument("--ninja", default="ninja")
+    parser.add_argument("--count", type=int, default=72, help="mutants that compile and differ (72)")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first of the order drawn")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--self-test", action="store_true", help="whether what ends a program of tests is told apart")
     options = parser.parse_args()
-    start = time.monotonic()
-    tally, survivors, done = {"refused": 0, "the same": 0, "killed": 0, "survived": 0}, [], 0
+    if options.self_test:
+        return self_test()
+    if options.build is None:
+        parser.error("--build is missing")
+    options.build = options.build.resolve()
     with tempfile.TemporaryDirectory(prefix="kiln-mutants-") as folder, \
             concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        laboratory = Laboratory(options, folder)
-        laboratory.prepare(pool)
-        mutants = iter(enumerate(draw(laboratory.texts)))
-        mutants = itertools.islice(mutants, options.skip, None)
-        running = {}
-        while True:
-            while len(running) < min(options.jobs, options.count - done) and (following := next(mutants, None)):
-                running[pool.submit(laboratory.judge, *following)] = following[1]
-            if not running:
-                break
-            finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in finished:
-                mutant, verdict = running.pop(future), future.result()
-                how = ""
-                if isinstance(verdict, tuple):
-                    verdict, how = verdict
-                tally[verdict] += 1
-                done += verdict in ("killed", "survived")
-                if verdict == "survived":
-                    survivors.append(mutant)
-                shown = f"killed ({how})" if how else verdict.upper() if verdict == "survived" else verdict
-                print(f"{shown:40} {mutant}", flush=True)
+        tally, of_host, survivors = try_all(options, pool, pathlib.Path(folder))
+    killed = tally["killed"] + tally["hung"]
+    done = killed + tally["survived"]
+    share = killed / max(1, done)
+    print(f"{done} mutants, {of_host['killed'] + of_host['hung'] + of_host['survived']} of them of host code: {killed} killed "
+          f"({100 * share:.1f} %; {tally['hung']} of them hung), {tally['survived']} survived; besides, {tally['the same']} translate to the same, "
+          f"the compiler refuses {tally['refused']}, {tally['invalid']} are invalid")
     known = argued()
-    open_ones = [m for m in survivors if (m.file, m.operator, m.mutated) not in known]
-    share = tally["killed"] / max(1, done)
-    print(f"{done} mutants in {time.monotonic() - start:.0f} s: {tally['killed']} killed ({100 * share:.1f} %), {tally['survived']} survived; "
-          f"besides, {tally['the same']} translate to the same PTX and nvcc refuses {tally['refused']}")
+    open_ones = [m for m in survivors if (m.name, m.operator, m.mutated) not in known]
     for mutant in open_ones:
         print(f"not argued in {DOC}: {mutant}")
     if done < options.count:

@@ -21,10 +21,14 @@ void* open_library() {
                   CUBLAS_VER_MAJOR));
 }
 
+void* library() {  // opened once
+  static void* const opened = open_library();
+  return opened;
+}
+
 template <class Function>
 Function* find(const char* name) {
-  static void* library = open_library();
-  void* found = dlsym(library, name);
+  void* found = dlsym(library(), name);
   if (!found) {
     throw kiln::Error(kiln::ExitCode::device, fmt::format("cuBLASLt has no function {}", name),
                       "install the libraries of the CUDA toolkit that kiln was built with");

@@ -41,6 +41,20 @@ KERNEL narrow_store(float* out, const float4* in) {
   out[here()] = x.x + x.y + x.z + x.w;
 }
 
+// A wide access, and others beside it that are not.
+KERNEL one_wide_of_two(float* out, const float4* a, const float* b) {
+  const float4 x = a[here()];
+  out[here()] = x.x * b[4 * here()] + x.y * b[4 * here() + 1] + x.z * b[4 * here() + 2] + x.w * b[4 * here() + 3];
+}
+__device__ void take_apart(float4* wide, volatile float* narrow, const float4* in) {
+  const float4 x = in[here()];
+  wide[here()] = x;
+  narrow[4 * here()] = x.x, narrow[4 * here() + 1] = x.y, narrow[4 * here() + 2] = x.z, narrow[4 * here() + 3] = x.w;
+}
+KERNEL taken_apart(float4* wide, float* narrow, const float4* in) { take_apart(wide, narrow, in); }
+KERNEL narrow_on_purpose(float4* wide, float* narrow, const float4* in) { take_apart(wide, narrow, in); }
+KERNEL nothing_wide(float* out) { out[here()] = 1; }
+
 KERNEL without_mma(float* out, const float* in) { out[here()] = in[here()] * in[here() + 1]; }
 KERNEL with_mma(float* out, const uint32_t* in) {
   float c[4] = {};

@@ -15,8 +15,11 @@ fit a kernel.
   registers       the most that a thread may have, on any architecture
   dynamic_shared  bytes asked for at launch, at most (0)
   blocks          the least number of blocks that must fit a multiprocessor (1)
-  ptx             instructions that must be there: parts of the name in order ("cp.async", "mma.sync.bf16"); 128 stands for
-                  a width of 128 bits in whatever type ("ld.global.128")
+  ptx             {instruction: how many of them there must be at least, on every architecture}: parts of the name in order
+                  ("cp.async", "mma.sync.bf16"); 128 stands for a width of 128 bits in whatever type ("ld.global.128")
+  narrow          {"ld.global" | "st.shared" | ...: the most narrower accesses of that kind that there may be, on any
+                  architecture}. Only where ptx asks for 128 bits of that kind; there it is 0 unless declared, so that one wide
+                  access does not hide that the others have been taken apart
   allowed         {"spills" | "stack" | "local" | "f64" | "calls": why}
 """
 
@@ -35,7 +38,7 @@ import tempfile
 ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[3]))
 ARCHITECTURES = (80, 90, 100)
 TEXT_FAULTS = {"local": r"\.local\b", "f64": r"\.f64\b", "calls": r"^\s*(?:@!?%\w+\s+)?call\b"}
-KEYS = {"registers", "dynamic_shared", "blocks", "ptx", "allowed"}
+KEYS = {"registers", "dynamic_shared", "blocks", "ptx", "narrow", "allowed"}
 
 
 class GateError(Exception):
@@ -98,7 +101,23 @@ def is_match(wanted, opcode):
 
 
 def opcodes(body):
-    return set(re.findall(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)[^\n]*;", body, re.M))
+    return re.findall(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)[^\n]*;", body, re.M)
+
+
+def miscounted(gate, there):
+    """What the opcodes lack, and which accesses are too narrow, as ends of sentences."""
+    for wanted, least in gate.get("ptx", {}).items():
+        found = sum(is_match(wanted, opcode) for opcode in there)
+        if found < least:
+            yield f"no {wanted}" if found == 0 else f"{found} {wanted}, {least} are declared"
+        if wanted.endswith(".128"):
+            kind = wanted.removesuffix(".128")
+            narrow = sum(is_match(kind, opcode) and not is_match(wanted, opcode) for opcode in there)
+            if narrow > gate.get("narrow", {}).get(kind, 0):
+                yield f"{narrow} {kind} narrower than 128 bits, {gate.get('narrow', {}).get(kind, 0)} are declared"
+    for kind in gate.get("narrow", {}):
+        if f"{kind}.128" not in gate.get("ptx", {}):
+            yield f"narrow {kind} are declared, but no {kind}.128"
 
 
 def report_of(ptxas, ptx, architecture):
@@ -172,10 +191,7 @@ def look(sources, table, ptxas, occupancy):
                     for what, pattern in TEXT_FAULTS.items():
                         if what not in allowed and (found := re.search(pattern, body, re.M)):
                             faults.append(f"{where}: {what}: {line_around(body, found)}")
-                    there = opcodes(body)
-                    for wanted in gate.get("ptx", []):
-                        if not any(is_match(wanted, opcode) for opcode in there):
-                            faults.append(f"{where}: no {wanted}")
+                    faults += [f"{where}: {fault}" for fault in miscounted(gate, opcodes(body))]
                     threads = re.search(r"\.(?:max|req)ntid (\d+)(?:, (\d+))?(?:, (\d+))?", header)
                     if not threads:
                         faults.append(f"{where}: no __launch_bounds__, so its registers are nobody's")
@@ -240,7 +256,7 @@ def check_build(options):
 
 GOOD = {"registers": 255}
 PLANTED = {  # kernel: (what is declared, what must be found; None: nothing)
-    "good": ({"registers": 40, "ptx": ["ld.global.128", "st.global.128"]}, None),
+    "good": ({"registers": 40, "ptx": {"ld.global.128": 1, "st.global.128": 1}}, None),
     "many_registers": ({"registers": 40}, "registers, 40 are declared"),
     "spills": (GOOD, "bytes of spills"),
     "stack": ({**GOOD, "allowed": {"local": "test"}}, "bytes of stack"),
@@ -248,10 +264,14 @@ PLANTED = {  # kernel: (what is declared, what must be found; None: nothing)
     "fp64": (GOOD, "f64: "),
     "fp64_on_purpose": ({**GOOD, "allowed": {"f64": "test"}}, None),
     "calls": (GOOD, "calls: call"),
-    "narrow": ({**GOOD, "ptx": ["ld.global.128"]}, "no ld.global.128"),
-    "narrow_store": ({**GOOD, "ptx": ["ld.global.128", "st.global.128"]}, "no st.global.128"),
-    "without_mma": ({**GOOD, "ptx": ["mma.sync"]}, "no mma.sync"),
-    "with_mma": ({**GOOD, "ptx": ["mma.sync.bf16"]}, None),
+    "narrow": ({**GOOD, "ptx": {"ld.global.128": 1}}, "no ld.global.128"),
+    "narrow_store": ({**GOOD, "ptx": {"ld.global.128": 1, "st.global.128": 1}}, "no st.global.128"),
+    "one_wide_of_two": ({**GOOD, "ptx": {"ld.global.128": 2}, "narrow": {"ld.global": 4}}, "1 ld.global.128, 2 are declared"),
+    "taken_apart": ({**GOOD, "ptx": {"st.global.128": 1}}, "4 st.global narrower than 128 bits, 0 are declared"),
+    "narrow_on_purpose": ({**GOOD, "ptx": {"st.global.128": 1}, "narrow": {"st.global": 4}}, None),
+    "nothing_wide": ({**GOOD, "narrow": {"st.global": 1}}, "narrow st.global are declared, but no st.global.128"),
+    "without_mma": ({**GOOD, "ptx": {"mma.sync": 1}}, "no mma.sync"),
+    "with_mma": ({**GOOD, "ptx": {"mma.sync.bf16": 1}}, None),
     "unbounded": (GOOD, "no __launch_bounds__"),
     "wide_block": ({**GOOD, "dynamic_shared": 100 << 10, "blocks": 3}, "blocks fit a multiprocessor, 3 are declared"),
     "instance<2>": ({"registers": 40}, None),

@@ -9,8 +9,9 @@ if(KILN_HAS_CUDA)
   kiln_python_test(cuda/gates/static_gates.py NAME cuda/gates/self_test TIMEOUT 300
                    ARGS --self-test --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} ${tools})
   if(NOT KILN_SANITIZE)  # what kills a mutant is the emulator, which is many times slower then
-    set(mutants --tests $<TARGET_FILE:test_cuda> --objects ${PROJECT_BINARY_DIR}/kernels/cuda --nvcc ${CUDAToolkit_NVCC_EXECUTABLE})
+    kiln_python_test(mutation/cuda.py NAME mutation/cuda_verdicts ARGS --self-test)
+    set(mutants --build ${PROJECT_BINARY_DIR} --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} --ninja ${CMAKE_MAKE_PROGRAM})
     kiln_python_test(mutation/cuda.py NAME mutation/cuda_few ARGS --count 12 ${mutants} TIMEOUT 600)
-    kiln_python_test(mutation/cuda.py ARGS --count 120 ${mutants} TIMEOUT 10000 LABELS nightly)
+    kiln_python_test(mutation/cuda.py ARGS --count 72 ${mutants} TIMEOUT 10000 LABELS nightly)
   endif()
 endif()
