@@ -21,6 +21,13 @@ target_link_libraries(test_cuda PRIVATE kiln_kernels GTest::gtest)
 target_link_options(test_cuda PRIVATE -Wl,--wrap=cudaMalloc,--wrap=cudaMemsetAsync)  # calls that fail when a test wants it
 math(EXPR timeout "120 * ${KILN_PATIENCE}")
 gtest_discover_tests(test_cuda TEST_PREFIX "cuda/" PROPERTIES TIMEOUT ${timeout})
+# All of it again with the kernels as nvcc translates them for later GPUs: other compilers, other instructions.
+math(EXPR patient "3 * ${timeout}")
+foreach(architecture 90 100)
+  add_test(NAME cuda/with_kernels_of_compute_${architecture} COMMAND test_cuda)
+  set_tests_properties(cuda/with_kernels_of_compute_${architecture} PROPERTIES TIMEOUT ${patient}
+    ENVIRONMENT KILN_EMULATOR_ARCHITECTURE=${architecture})
+endforeach()
 
 # On a GPU; skipped, in one line, where there is none that kiln could use.
 add_executable(test_cuda_device $<TARGET_OBJECTS:test_cuda_anywhere>)

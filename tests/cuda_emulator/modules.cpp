@@ -51,6 +51,13 @@ std::string replacement_of(std::string ptx) {
   return ptx;
 }
 
+// KILN_EMULATOR_ARCHITECTURE: of which architecture the PTX is that is executed, 80 unless it is said. An object may hold
+// several, and the kernels in them are not the same: nvcc has more than one compiler.
+uint32_t wanted_architecture() {
+  const char* asked = std::getenv("KILN_EMULATOR_ARCHITECTURE");
+  return asked == nullptr ? 80 : static_cast<uint32_t>(std::strtoul(asked, nullptr, 10));
+}
+
 }  // namespace
 
 Module::Module(std::string ptx) : text_(std::move(ptx)) {}
@@ -83,28 +90,36 @@ const Kernel& Module::kernel(const std::string& name) {
 std::string ptx_of_fat_binary(const uint8_t* data) {
   constexpr uint32_t kMagic = 0xba55ed50;
   constexpr uint16_t kPtx = 1;
-  const char* const kAdvice =
-      "; build with nvcc -gencode arch=compute_80,code=compute_80 --compress-mode=none";
+  const uint32_t wanted = wanted_architecture();
+  const std::string advice = fmt::format(
+      "; build with nvcc -gencode arch=compute_{0},code=compute_{0} --compress-mode=none, or name another "
+      "architecture in "
+      "KILN_EMULATOR_ARCHITECTURE",
+      wanted);
   if (read<uint32_t>(data) != kMagic) {
     report("an object of nvcc with an unknown kind of fat binary");
     return {};
   }
-  // Header: magic, version, its size, size of what follows. Each entry: kind, version, its header's size, payload size.
+  // Header: magic, version, its size, size of what follows. Each entry: kind, version, its header's size, payload size,
+  // at 28 the architecture.
   const uint8_t* entry = data + read<uint16_t>(data + 6);
   const uint8_t* end = entry + read<uint64_t>(data + 8);
+  std::string others;
   while (entry < end) {
     const uint32_t header = read<uint32_t>(entry + 4);
     const uint64_t payload = read<uint64_t>(entry + 8);
-    if (read<uint16_t>(entry) == kPtx) {
+    const uint32_t architecture = read<uint32_t>(entry + 28);
+    const bool is_ptx = read<uint16_t>(entry) == kPtx;
+    if (is_ptx && architecture == wanted) {
       std::string text(reinterpret_cast<const char*>(entry + header), payload);
       text.resize(std::strlen(text.c_str()));
-      if (text.find(".version") == std::string::npos)
-        report(std::string("the PTX in an object is compressed") + kAdvice);
+      if (text.find(".version") == std::string::npos) report("the PTX in an object is compressed" + advice);
       return text;
     }
+    if (is_ptx) others += fmt::format("{}compute_{}", others.empty() ? ", but of " : ", ", architecture);
     entry += header + payload;
   }
-  report(std::string("an object of nvcc holds no PTX") + kAdvice);
+  report(fmt::format("an object of nvcc holds no PTX of compute_{}{}{}", wanted, others, advice));
   return {};
 }
 

@@ -26,7 +26,8 @@ class Module {
   std::map<std::string, std::unique_ptr<Kernel>> kernels_;
 };
 
-// The PTX in what nvcc embeds; a report if there is none that can be read.
+// The PTX in what nvcc embeds, of the architecture that KILN_EMULATOR_ARCHITECTURE says; a report if it is not there or
+// cannot be read.
 std::string ptx_of_fat_binary(const uint8_t* data);
 
 struct RegisteredKernel {

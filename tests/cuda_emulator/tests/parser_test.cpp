@@ -2,8 +2,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #include "tests/cuda_emulator/decode.h"
 #include "tests/cuda_emulator/findings.h"
+#include "tests/cuda_emulator/modules.h"
 #include "tests/cuda_emulator/ptx_operand.h"
 #include "tests/cuda_emulator/tests/ptx_harness.h"
 
@@ -115,6 +119,54 @@ TEST(Parser, UnknownFormsStop) {
   FindingCapture capture;  // not executed: no harm
   run_ptx("addc.u32 %d, %a, %b;", "b32", {"u32", "u32"}, {any, any}, Column(32, 0));
   EXPECT_EQ(capture.all(), "");
+}
+
+// As nvcc lays it out: a header of 16 bytes; entries with headers of 64, the kind at 0 (2: machine code, 1: PTX), the
+// architecture at 28.
+std::string fat_binary(const std::vector<std::pair<int, uint32_t>>& entries) {
+  std::string all;
+  for (const auto& [kind, architecture] : entries) {
+    const std::string text = fmt::format(".version 9.0 // {} of {}", kind, architecture);
+    std::string entry(64, '\0');
+    const auto put = [&](size_t at, auto value) { std::memcpy(entry.data() + at, &value, sizeof value); };
+    put(0, static_cast<uint16_t>(kind));
+    put(4, uint32_t{64});
+    put(8, uint64_t{text.size() + 1});
+    put(28, architecture);
+    all += entry + text + '\0';
+  }
+  std::string header(16, '\0');
+  const uint32_t magic = 0xba55ed50;
+  const uint16_t bytes = 16;
+  const uint64_t rest = all.size();
+  std::memcpy(header.data(), &magic, sizeof magic);
+  std::memcpy(header.data() + 6, &bytes, sizeof bytes);
+  std::memcpy(header.data() + 8, &rest, sizeof rest);
+  return header + all;
+}
+
+TEST(FatBinary, ThePtxOfTheArchitectureThatIsAskedFor) {
+  const char* before = std::getenv("KILN_EMULATOR_ARCHITECTURE");
+  const std::string kept = before == nullptr ? "" : before;
+  const std::string binary = fat_binary({{1, 100}, {2, 80}, {1, 80}, {2, 90}, {1, 90}});
+  const auto ptx = [&] { return ptx_of_fat_binary(reinterpret_cast<const uint8_t*>(binary.data())); };
+  unsetenv("KILN_EMULATOR_ARCHITECTURE");
+  EXPECT_EQ(ptx(), ".version 9.0 // 1 of 80");
+  for (const char* architecture : {"80", "90", "100"}) {
+    setenv("KILN_EMULATOR_ARCHITECTURE", architecture, 1);
+    EXPECT_EQ(ptx(), fmt::format(".version 9.0 // 1 of {}", architecture));
+  }
+  FindingCapture capture;
+  setenv("KILN_EMULATOR_ARCHITECTURE", "120", 1);
+  EXPECT_EQ(ptx(), "");
+  EXPECT_NE(capture.all().find("holds no PTX of compute_120, but of compute_100, compute_80, compute_90;"),
+            std::string::npos)
+      << capture.all();
+  if (before == nullptr) {
+    unsetenv("KILN_EMULATOR_ARCHITECTURE");
+  } else {
+    setenv("KILN_EMULATOR_ARCHITECTURE", kept.c_str(), 1);
+  }
 }
 
 }  // namespace
