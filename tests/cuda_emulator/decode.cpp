@@ -65,6 +65,23 @@ std::string demangled(const std::string& name) {
   return shown;
 }
 
+// Whether the name stands in the text, not only as a part of another.
+bool names(std::string_view text, std::string_view name) {
+  const auto is_part = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '$' || c == '%';
+  };
+  for (size_t at = text.find(name); at != std::string_view::npos; at = text.find(name, at + 1)) {
+    const size_t end = at + name.size();
+    if ((at == 0 || !is_part(text[at - 1])) && (end == text.size() || !is_part(text[end]))) return true;
+  }
+  return false;
+}
+
+bool is_dynamic(const Variable& variable) {
+  return variable.space == Variable::Space::kShared && variable.bytes == 0;
+}
+
 bool decode_control(const Statement& s, const FunctionText& function, Rows& rows, Kernel& kernel, Op& op) {
   const auto find_label = [&](std::string_view name) {
     const auto found = function.labels.find(name);
@@ -190,7 +207,7 @@ Rows::Rows(Kernel& kernel, const FunctionText& function, const std::map<std::str
   // Shared variables of the module that this kernel names; those of unknown size are the dynamic shared memory.
   const auto used = [&](std::string_view name) {
     return std::any_of(function.statements.begin(), function.statements.end(),
-                       [&](const Statement& s) { return s.text.find(name) != std::string_view::npos; });
+                       [&](const Statement& s) { return names(s.text, name); });
   };
   for (const Variable& variable : kernel.module->variables()) {
     if (variable.space == Variable::Space::kShared && variable.bytes > 0 && used(variable.name)) {
@@ -199,20 +216,23 @@ Rows::Rows(Kernel& kernel, const FunctionText& function, const std::map<std::str
   }
   const uint32_t used_end =
       kernel.shared.empty() ? 0 : kernel.shared.back().offset + kernel.shared.back().bytes + kSharedGap;
-  kernel_.dynamic_shared_offset = align_up(used_end, 1024u);
+  uint32_t alignment = 1;  // all of them begin at one place, which is good for those that the kernel names
   for (const Variable& variable : kernel.module->variables()) {
-    if (variable.space == Variable::Space::kShared && variable.bytes == 0) {
-      symbols_[variable.name] = kernel_.dynamic_shared_offset;
-    }
+    if (is_dynamic(variable) && used(variable.name))
+      alignment = std::max(alignment, static_cast<uint32_t>(variable.alignment));
+  }
+  kernel_.dynamic_shared_offset = align_no_better(used_end, alignment);
+  for (const Variable& variable : kernel.module->variables()) {
+    if (is_dynamic(variable)) symbols_[variable.name] = kernel_.dynamic_shared_offset;
   }
 }
 
 void Rows::declare_shared(const Variable& variable) {
   std::vector<SharedVariable>& shared = kernel_.shared;
-  const uint32_t alignment = static_cast<uint32_t>(std::max<uint64_t>(variable.alignment, 16));
+  const uint32_t alignment = static_cast<uint32_t>(variable.alignment);
   const uint32_t bytes = static_cast<uint32_t>(variable.bytes);
   const uint32_t end = shared.empty() ? 0 : shared.back().offset + shared.back().bytes + kSharedGap;
-  shared.push_back({align_up(end, alignment), bytes});
+  shared.push_back({align_no_better(end, alignment), bytes});
   symbols_[variable.name] = shared.back().offset;
   const uint32_t counted = align_up(kernel_.static_shared_bytes, static_cast<uint32_t>(variable.alignment));
   kernel_.static_shared_bytes = counted + bytes;

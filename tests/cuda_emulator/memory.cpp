@@ -73,10 +73,10 @@ DeviceMemory::DeviceMemory() : base_(reserve(kDeviceBytes)), size_(kDeviceBytes)
   install_fault_handler();
 }
 
-Allocation* DeviceMemory::allocate(size_t bytes, bool internal) {
+Allocation* DeviceMemory::allocate(size_t bytes, bool internal, uint64_t alignment) {
   const uint64_t page = uint64_t{1} << kPageShift;
-  // As cudaMalloc aligns, to 256 bytes, and no better. The pages of the gap belong to the allocation before it.
-  const uint64_t address = align_up(next_, page) + 256;
+  // The pages of the gap belong to the allocation before it.
+  const uint64_t address = align_no_better(align_up(next_, page), alignment);
   const uint64_t end = align_up<uint64_t>(address + std::max<size_t>(bytes, 1), page);
   const uint64_t next = end + std::max(page, align_up<uint64_t>(bytes, page));
   if (bytes > free_bytes() || next > base_ + size_) return nullptr;

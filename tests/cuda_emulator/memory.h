@@ -33,7 +33,8 @@ class DeviceMemory {
   static DeviceMemory& instance();
 
   // Filled with 0xff, which is NaN in every format. Null where the device is full.
-  Allocation* allocate(size_t bytes, bool internal = false);
+  // Aligned so and no better; cudaMalloc promises 256 bytes.
+  Allocation* allocate(size_t bytes, bool internal = false, uint64_t alignment = 256);
   void release(Allocation& allocation);
 
   // The allocation, alive or freed, that `address` lies in or after, up to the next one; null far from all.

@@ -66,7 +66,7 @@ void Module::allocate_variables() {
   has_variables_ = true;
   for (const Variable& variable : text_.variables()) {
     if (variable.space != Variable::Space::kGlobal && variable.space != Variable::Space::kConst) continue;
-    Allocation* made = DeviceMemory::instance().allocate(variable.bytes, true);
+    Allocation* made = DeviceMemory::instance().allocate(variable.bytes, true, variable.alignment);
     if (made == nullptr) {
       report("the device's memory is too small for the module's variables");
       return;

@@ -24,6 +24,13 @@ constexpr T align_up(T value, T alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
+// The first place from `value` on that is aligned so and no better: an odd multiple.
+template <class T>
+constexpr T align_no_better(T value, T alignment) {
+  const T aligned = align_up(value, alignment);
+  return (aligned / alignment) % 2 == 1 ? aligned : aligned + alignment;
+}
+
 struct Op;
 class Warp;
 using Registers = std::byte*;

@@ -70,6 +70,21 @@ __global__ void misaligned_shared_read(float* m) {
   m[1024 + threadIdx.x] = v.x + v.w;
 }
 
+__global__ void weak_shared(float* m) {
+  __shared__ float t[128];  // promises 4 bytes
+  t[threadIdx.x] = m[threadIdx.x];
+  __syncwarp();
+  const float4 v = *reinterpret_cast<const float4*>(t + 4 * (threadIdx.x % 8));  // weak_shared
+  m[1024 + threadIdx.x] = v.x + v.y + v.z + v.w;
+}
+
+__device__ float weak_table[128];
+
+__global__ void weak_variable(float* m) {
+  const float4 v = *reinterpret_cast<const float4*>(weak_table + 4 * threadIdx.x);  // weak_variable
+  m[threadIdx.x] = v.x + v.y + v.z + v.w;
+}
+
 struct Eight {
   float values[8];
 };
@@ -277,6 +292,8 @@ void launch_fault(const char* name, float* memory, float* fresh, const float* ho
   if (is("misaligned")) misaligned<<<1, 1>>>(memory);
   if (is("misaligned_read")) misaligned_read<<<1, 32>>>(memory);
   if (is("misaligned_shared_read")) misaligned_shared_read<<<1, 32>>>(memory);
+  if (is("weak_shared")) weak_shared<<<1, 32>>>(memory);
+  if (is("weak_variable")) weak_variable<<<1, 32>>>(memory);
   if (is("parameter_beyond")) parameter_beyond<<<1, 9>>>(memory, {});
   if (is("parameter_into_next")) parameter_into_next<<<1, 9>>>(memory, {}, {});
   if (is("uninitialised_global")) uninitialised_global<<<1, 32>>>(memory, fresh);

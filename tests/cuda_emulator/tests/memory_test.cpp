@@ -308,7 +308,23 @@ TEST(Memory, ParametersAreOnlyRead) {
       << capture.all();
 }
 
-// Hints and scopes change nothing.
+// As good as it is declared and no better, behind static shared memory too. (nvcc declares 16 bytes, whatever the type.)
+TEST(Memory, DynamicSharedMemoryIsAlignedAsDeclared) {
+  const auto run = [](const std::string& alignment) {
+    FindingCapture capture;
+    run_ptx(
+        ".shared .b32 one; .reg .b32 %s, %v<4>; st.shared.u32 [one], 1; mov.u32 %s, weak; ld.shared.v4.u32 "
+        "{%v0, "
+        "%v1, %v2, %v3}, [%s];",
+        "b32", {"u32"}, {Column(1, 1)}, {}, ".extern .shared .align " + alignment + " .b8 weak[];");
+    return capture.all();
+  };
+  for (const std::string alignment : {"4", "8"})
+    EXPECT_NE(run(alignment).find("misaligned: reads 16 bytes"), std::string::npos) << run(alignment);
+  EXPECT_NE(run("16").find("out of bounds: reads 16 bytes"), std::string::npos) << run("16");  // of 0 bytes
+}
+
+// Hints change nothing, and scopes nothing within a block.
 TEST(Memory, HintsAndScopes) {
   DeviceArray<uint32_t> memory(std::vector<uint32_t>(kMemoryThreads, 0));
   const Column where = addresses(memory.data(), 4), numbers = interesting({"u32"})[0];

@@ -219,7 +219,7 @@ TEST(Block, BarriersReduce) {
 TEST(Block, BarriersOrder) {
   const Column values = counted(64, 1000, 7);
   const std::string before =
-      ".shared .align 4 .b8 tile[256]; .reg .b32 %to, %from; mov.u32 %to, tile; mad.lo.u32 %to, %lane, 4, "
+      ".shared .align 8 .b8 tile[256]; .reg .b32 %to, %from; mov.u32 %to, tile; mad.lo.u32 %to, %lane, 4, "
       "%to; "
       "mov.u32 %from, tile+252; mad.lo.s32 %from, %lane, -4, %from; st.shared.u32 [%to], %a; ";
   for (const std::string barrier :
