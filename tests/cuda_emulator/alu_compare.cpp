@@ -165,7 +165,7 @@ void run_testp(Registers r, const Op& op, uint32_t mask) {
         yes = kind == FP_NAN;
         break;
       case Test::kNormal:
-        yes = kind == FP_NORMAL;
+        yes = kind == FP_NORMAL || kind == FP_ZERO;  // as the ISA has it
         break;
       case Test::kSubnormal:
         yes = kind == FP_SUBNORMAL;

@@ -271,7 +271,7 @@ TEST(Float, Kinds) {
   check("infinite", [](auto x) { return std::isinf(x); });
   check("number", [](auto x) { return x == x; });
   check("notanumber", [](auto x) { return x != x; });
-  check("normal", [](auto x) { return std::isnormal(x); });
+  check("normal", [](auto x) { return std::isnormal(x) || x == 0; });  // "zero [is] considered normal"
   check("subnormal", [](auto x) { return x != 0 && std::fabs(x) < std::numeric_limits<decltype(x)>::min(); });
 }
 
