@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "tests/cuda_emulator/forms.h"
+#include "tests/cuda_emulator/shadow.h"
 
 namespace kiln::emulator {
 
@@ -380,6 +381,9 @@ std::unique_ptr<Kernel> decode_kernel(const ModuleText& module, const std::strin
     kernel->ptx_lines.push_back(statement.ptx_line);
     kernel->texts.emplace_back(statement.text);
   }
+  if (kernel->code.size() > record::kPcMask)
+    throw PtxError(fmt::format("a kernel of {} instructions; the emulator numbers {}", kernel->code.size(),
+                               record::kPcMask));
   Op end;
   end.kind = OpKind::kExit;
   kernel->code.push_back(end);

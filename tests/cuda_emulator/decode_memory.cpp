@@ -57,6 +57,7 @@ Access access_of(const Statement& s, Type type) {
   access.count = s.has("v4") ? 4 : s.has("v2") ? 2 : 1;
   access.sign_extends = is_signed(type);
   access.read_only = s.has("nc");
+  access.block_scope = s.has("cta");
   access.strong = s.has("volatile") || s.has("relaxed") || s.has("acquire") || s.has("release");
   return access;
 }

@@ -143,7 +143,7 @@ constexpr std::string_view kPatterns[] = {
     "{bra,ret,exit,brx.idx,trap,brkpt,call}",
 };
 
-// Modifiers that change nothing here, and the opcodes that may have them.
+// Modifiers that change nothing here (but for .cta, which the search for races heeds), and the opcodes that may have them.
 struct Silent {
   std::string_view opcodes, modifiers;
 };

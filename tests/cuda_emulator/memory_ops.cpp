@@ -269,6 +269,7 @@ void run_load(Warp& warp, const Op& op, uint32_t lanes) {
     if (place.shadow != nullptr) {
       LaneAccess checked = lane_access(place, lane_bytes, l);
       checked.strong = access.strong;
+      checked.block_scope = access.block_scope;
       check_read(warp, place.shared ? warp.shared_clock() : clock, checked);
     }
     load_lane(r, op, l, place.data);
@@ -298,6 +299,7 @@ void run_store(Warp& warp, const Op& op, uint32_t lanes) {
     if (place.shadow != nullptr) {
       LaneAccess checked = lane_access(place, lane_bytes, l);
       checked.strong = access.strong;
+      checked.block_scope = access.block_scope;
       check_write(warp, place.shared ? warp.shared_clock() : clock, checked,
                   std::memcmp(value, place.data, lane_bytes) == 0);
     }
@@ -333,6 +335,7 @@ void run_atomic(Warp& warp, const Op& op, uint32_t lanes) {
     if (place.shadow != nullptr) {
       LaneAccess checked = lane_access(place, access.element, l);
       checked.strong = true;
+      checked.block_scope = access.block_scope;
       check_atomic(warp, place.shared ? warp.shared_clock() : warp.global_clock(), checked);
     }
     uint64_t old = 0, b = 0, c = 0;

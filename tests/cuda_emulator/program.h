@@ -91,6 +91,7 @@ struct Access {
   bool narrow_address = false;  // the address register has 32 bits
   bool read_only = false;       // ld.global.nc: nobody may write there during the kernel
   bool strong = false;          // volatile, relaxed, acquire, release: no race with others of the kind
+  bool block_scope = false;     // .cta: not so for threads of other blocks
 };
 
 enum class BarrierKind : uint8_t { kSync, kArrive, kRedAnd, kRedOr, kRedPopc };

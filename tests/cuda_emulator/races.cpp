@@ -19,8 +19,11 @@ const char* memory_name(const LaneAccess& access) {
 }
 
 [[noreturn]] void race(const Warp& warp, const LaneAccess& access, const char* what, Record other) {
-  warp.fail(access.lane, fmt::format("data race in {} memory: {}, with nothing that orders it after {}",
-                                     memory_name(access), what, warp.block().describe(other)));
+  const char* scope = access.strong && (other & record::kAtomic) != 0
+                          ? " (atomic within a block only: one of the two is of scope .cta)"
+                          : "";
+  warp.fail(access.lane, fmt::format("data race in {} memory: {}{}, with nothing that orders it after {}",
+                                     memory_name(access), what, scope, warp.block().describe(other)));
 }
 
 void require_landed(const Warp& warp, const LaneAccess& access, Record writer, const char* verb) {
@@ -47,20 +50,23 @@ void note_read(Record& reader, Record me, bool ordered, const Clock& clock) {
   }
   // Another unordered reader stays on record; a write must be ordered after all of them.
   const record::Others others = std::max(record::others(reader), relation(reader, me, clock));
-  const Record both_atomic = reader & me & record::kAtomic;
-  reader = record::with_others((reader & ~record::kAtomic) | both_atomic, others);
+  const Record both_atomic = reader & me & record::kAtomic, scope = me & record::kBlockScope;
+  reader = record::with_others((reader & ~record::kAtomic) | both_atomic | scope, others);
 }
 
 Record record_of(const Warp& warp, const LaneAccess& access) {
-  return warp.record(access.lane) | warp.pc() | (access.strong ? record::kAtomic : 0);
+  return warp.record(access.lane) | warp.pc() | (access.strong ? record::kAtomic : 0) |
+         (access.block_scope ? record::kBlockScope : 0);
 }
 
-bool both_strong(Record r, const LaneAccess& access) {
-  return access.strong && (r & record::kAtomic) != 0;
+bool both_strong(Record r, const LaneAccess& access, const Clock& clock) {
+  if (!access.strong || (r & record::kAtomic) == 0) return false;
+  const bool of_other_block = r < clock.block_begin || record::others(r) == record::kOtherBlocks;
+  return !of_other_block || (!access.block_scope && (r & record::kBlockScope) == 0);
 }
 
 void check_readers(const Warp& warp, const Clock& clock, const LaneAccess& access, Record reader) {
-  if (reader < clock.initialised || both_strong(reader, access) ||
+  if (reader < clock.initialised || both_strong(reader, access, clock) ||
       warp.is_ordered(reader, access.lane, clock))
     return;
   race(warp, access, "a write after a read", reader);
@@ -82,7 +88,7 @@ void check_read(const Warp& warp, const Clock& clock, const LaneAccess& access) 
     const Record writer = access.shadow.writers()[cell];
     require_landed(warp, access, writer, "reads");
     check_initialised(warp, clock, access, writer);
-    if (!both_strong(writer, access) && !warp.is_ordered(writer, access.lane, clock)) {
+    if (!both_strong(writer, access, clock) && !warp.is_ordered(writer, access.lane, clock)) {
       race(warp, access, "a read after a write", writer);
     }
     if (writer >= clock.readable_end) {
@@ -103,8 +109,8 @@ void check_write(const Warp& warp, const Clock& clock, const LaneAccess& access,
     require_landed(warp, access, writer, "writes to");
     // Lanes of one instruction that store one value: only the lane differs.
     const bool same_instruction = ((writer ^ me) & ~(Record{31} << record::kLaneShift)) == 0;
-    if (writer >= clock.initialised && !both_strong(writer, access) && !(same_instruction && repeats) &&
-        !warp.is_ordered(writer, access.lane, clock)) {
+    if (writer >= clock.initialised && !both_strong(writer, access, clock) &&
+        !(same_instruction && repeats) && !warp.is_ordered(writer, access.lane, clock)) {
       race(warp, access, "a write after a write", writer);
     }
     check_readers(warp, clock, access, access.shadow.readers()[cell]);
@@ -120,7 +126,7 @@ void check_atomic(const Warp& warp, const Clock& clock, const LaneAccess& access
     require_landed(warp, access, writer, "updates");
     check_initialised(warp, clock, access, writer);
     const bool ordered = warp.is_ordered(writer, access.lane, clock);
-    if (!ordered && !both_strong(writer, access))
+    if (!ordered && !both_strong(writer, access, clock))
       race(warp, access, "an atomic update after a write", writer);
     check_readers(warp, clock, access, access.shadow.readers()[cell]);
     if (ordered) {
@@ -129,7 +135,8 @@ void check_atomic(const Warp& warp, const Clock& clock, const LaneAccess& access
     }
     const record::Others others = std::max(record::others(writer), relation(writer, me, clock));
     // A record that stands for several blocks keeps the earlier one's segment, which no barrier of this block orders.
-    writer = record::with_others(others == record::kOtherBlocks ? writer : me, others);
+    const Record scope = (writer | me) & record::kBlockScope;
+    writer = record::with_others((others == record::kOtherBlocks ? writer : me) | scope, others);
   }
 }
 

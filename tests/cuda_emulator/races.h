@@ -15,8 +15,9 @@ struct LaneAccess {
   size_t offset;
   size_t bytes;
   int lane;
-  bool shared;             // to shared memory
-  bool strong = false;  // atomic, volatile, relaxed, acquire or release
+  bool shared;               // to shared memory
+  bool strong = false;       // atomic, volatile, relaxed, acquire or release
+  bool block_scope = false;  // for threads of this block only
 };
 
 void check_read(const Warp& warp, const Clock& clock, const LaneAccess& access);

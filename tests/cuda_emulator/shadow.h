@@ -17,23 +17,25 @@
 
 namespace kiln::emulator {
 
-// One record in 64 bits: segment 32 | flight 1 | atomic 1 | others 2 | lane 5 | warp 5 | pc 18.
+// One record in 64 bits: segment 32 | flight 1 | atomic 1 | others 2 | lane 5 | warp 5 | block scope 1 | pc 17.
 // Zero: nobody. A larger segment is a later one.
 using Record = uint64_t;
 
 namespace record {
 
-constexpr int kPcBits = 18;
+constexpr int kPcBits = 17;
 constexpr int kWarpShift = 18, kLaneShift = 23, kOthersShift = 28, kAtomicShift = 30, kFlightShift = 31;
 constexpr int kSegmentShift = 32;
 constexpr Record kPcMask = (Record{1} << kPcBits) - 1;
 constexpr Record kAtomic = Record{1} << kAtomicShift;
+// An atomic access of scope .cta: not atomic for other blocks.
+constexpr Record kBlockScope = Record{1} << kPcBits;
 constexpr Record kInFlight = Record{1} << kFlightShift;  // a cp.async that nobody has waited for
 constexpr Record kOthersMask = Record{3} << kOthersShift;
 // Who else accessed the cell in a way that this record does not order: the same warp, the same block, other blocks.
 enum Others : uint8_t { kNobody, kWarp, kBlock, kOtherBlocks };
 // Everything that must agree for two records to be of one thread in one segment, with nobody else involved.
-constexpr Record kSameThread = ~(kPcMask | kAtomic);
+constexpr Record kSameThread = ~(kPcMask | kAtomic | kBlockScope);
 
 constexpr uint32_t kHostSegment = 1;  // of what the host or a copy before any kernel wrote
 

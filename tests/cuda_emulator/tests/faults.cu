@@ -169,6 +169,18 @@ __global__ void atomic_and_plain(float* m) {
   if (threadIdx.x == 0) m[100 + blockIdx.x] = m[0];  // atomic_and_plain
 }
 
+__global__ void atomics_of_blocks(float* m) {
+  atomicAdd_block(m, 1.0f);  // atomics_of_blocks
+}
+
+__global__ void atomic_of_one_block(float* m) {
+  if (blockIdx.x == 0) {
+    atomicAdd_block(m, 1.0f);
+  } else {
+    atomicAdd(m, 1.0f);  // atomic_of_one_block
+  }
+}
+
 __global__ void divergent_barrier(float* m) {
   if (threadIdx.x < 40) {
     m[threadIdx.x] += 1;
@@ -308,6 +320,8 @@ void launch_fault(const char* name, float* memory, float* fresh, const float* ho
   if (is("race_between_blocks")) race_between_blocks<<<4, 32>>>(memory);
   if (is("read_of_other_block")) read_of_other_block<<<2, 32>>>(memory);
   if (is("atomic_and_plain")) atomic_and_plain<<<2, 32>>>(memory);
+  if (is("atomics_of_blocks")) atomics_of_blocks<<<2, 32>>>(memory);
+  if (is("atomic_of_one_block")) atomic_of_one_block<<<2, 32>>>(memory);
   if (is("divergent_barrier")) divergent_barrier<<<1, 64>>>(memory);
   if (is("barrier_of_some")) barrier_of_some<<<1, 64>>>(memory);
   if (is("early_exit")) early_exit<<<1, 64>>>(memory, 40);

@@ -83,6 +83,8 @@ constexpr Planted kPlanted[] = {
     {"race_between_blocks", "data race in global memory"},
     {"read_of_other_block", "data race in global memory"},
     {"atomic_and_plain", "data race in global memory"},
+    {"atomics_of_blocks", "an atomic update after a write (atomic within a block only"},
+    {"atomic_of_one_block", "an atomic update after a write (atomic within a block only"},
     {"divergent_barrier", "divergent barrier"},
     {"barrier_of_some", "never complete"},
     {"early_exit", "early exit before a barrier"},

@@ -121,6 +121,14 @@ TEST(Parser, UnknownFormsStop) {
   EXPECT_EQ(capture.all(), "");
 }
 
+// More than a record of an access can tell apart.
+TEST(Parser, AKernelTooLongToNumberStops) {
+  std::string text = ".visible .entry k() {\n";
+  for (int i = 0; i < 1 << 17; ++i) text += "ret;\n";
+  const ModuleText module{text + "}\n"};
+  EXPECT_THROW(decode_kernel(module, "k", {}), PtxError);
+}
+
 // As nvcc lays it out: a header of 16 bytes; entries with headers of 64, the kind at 0 (2: machine code, 1: PTX), the
 // architecture at 28.
 std::string fat_binary(const std::vector<std::pair<int, uint32_t>>& entries) {
