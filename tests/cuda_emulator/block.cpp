@@ -119,12 +119,6 @@ void Block::write_rows() {
           case Special::kLaneId:
             values[l] = l;
             break;
-          case Special::kWarpId:
-            values[l] = static_cast<uint32_t>(w);
-            break;
-          case Special::kNwarpId:
-            values[l] = static_cast<uint32_t>(warp_count_);
-            break;
           case Special::kMaskEq:
             values[l] = bit;
             break;

@@ -33,8 +33,6 @@ constexpr std::pair<std::string_view, Special> kSpecials[] = {
     {"%nctaid.y", Special::kNctaidY},
     {"%nctaid.z", Special::kNctaidZ},
     {"%laneid", Special::kLaneId},
-    {"%warpid", Special::kWarpId},
-    {"%nwarpid", Special::kNwarpId},
     {"%lanemask_eq", Special::kMaskEq},
     {"%lanemask_lt", Special::kMaskLt},
     {"%lanemask_le", Special::kMaskLe},
@@ -298,6 +296,8 @@ uint32_t Rows::any_width_source(const Operand& operand, int width) {
     return constant(symbol(operand.name) + static_cast<uint64_t>(operand.offset), width);
   }
   if (operand.kind == Operand::Kind::kSpecial) {
+    if (operand.name == "%warpid" || operand.name == "%nwarpid")
+      throw UnsupportedInstruction(fmt::format("{}, whose value may change at any time", operand.name));
     for (const auto& [name, which] : kSpecials) {
       if (name == operand.name && width == 4) return special(which);
     }

@@ -126,8 +126,6 @@ enum class Special : uint8_t {
   kNctaidY,
   kNctaidZ,
   kLaneId,
-  kWarpId,
-  kNwarpId,
   kMaskEq,
   kMaskLt,
   kMaskLe,

@@ -161,8 +161,6 @@ TEST(Warp, SpecialRegisters) {
       {"%nctaid.y", [](auto&, auto&, Bits) { return 2; }},
       {"%nctaid.z", [](auto&, auto&, Bits) { return 4; }},
       {"%laneid", [](auto&, auto&, Bits i) { return i % 32; }},
-      {"%warpid", [](auto&, auto&, Bits i) { return i / 32; }},
-      {"%nwarpid", [](auto&, auto&, Bits) { return 2; }},
       {"%lanemask_eq", [](auto&, auto&, Bits i) { return Bits{1} << i % 32; }},
       {"%lanemask_lt", [&](auto&, auto&, Bits i) { return below(i % 32); }},
       {"%lanemask_le", [&](auto&, auto&, Bits i) { return below(i % 32 + 1); }},
