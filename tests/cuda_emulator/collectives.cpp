@@ -211,6 +211,7 @@ void decode_barrier(const Statement& s, Rows& rows, Op& op) {
                                                   : BarrierKind::kRedOr);
   const size_t first = red ? 1 : 0, last = s.operands.size() - (red ? 1 : 0);
   op.a = rows.source(operand(s, first), Type::kU32);
+  if (s.has("arrive") && last == first + 1) throw UnsupportedInstruction("without a number of threads");
   if (last > first + 1) op.b = rows.source(operand(s, first + 1), Type::kU32);
   if (!red) return;
   op.d = s.has("popc") ? rows.destination(operand(s, 0), Type::kU32) : rows.predicate(operand(s, 0));

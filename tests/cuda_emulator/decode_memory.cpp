@@ -145,7 +145,8 @@ bool decode_copy_async(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   only_modifiers(s,
                  {"async", "ca", "cg", "shared", "shared::cta", "global", "L2::64B", "L2::128B", "L2::256B"});
   op.access.element = static_cast<uint8_t>(operand(s, 2).bits);
-  if (op.access.element != 4 && op.access.element != 8 && op.access.element != 16) {
+  const bool small = (op.access.element == 4 || op.access.element == 8) && s.has("ca");
+  if (!small && op.access.element != 16) {
     throw UnsupportedInstruction("of that size");
   }
   set_address(operand(s, 0), rows, op);
@@ -185,6 +186,9 @@ bool decode_memory(const Statement& s, Rows& rows, Kernel& kernel, Op& op) {
   if (s.opcode == "cp") return decode_copy_async(s, rows, kernel, op);
   if (!loads && s.opcode != "st") return false;
   only_access_modifiers(s);
+  const bool needs_scope = s.has("relaxed") || s.has("acquire") || s.has("release");
+  if (needs_scope != (s.has("cta") || s.has("gpu") || s.has("sys")))
+    throw UnsupportedInstruction(needs_scope ? "without a scope" : "with a scope, but of no order");
   const Type type = s.type();
   if (bytes_of(type) == 0 || bytes_of(type) > 8) throw UnsupportedInstruction("of that type");
   op.access = access_of(s, type);

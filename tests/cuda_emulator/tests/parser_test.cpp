@@ -103,12 +103,33 @@ TEST(Parser, KernelsKnowTheirLinesAndWhatStopsThem) {
 // Forms that the emulator does not have must stop where they are executed, never be taken for another.
 TEST(Parser, UnknownFormsStop) {
   const Column any(32, 3);
-  for (const char* instruction :
-       {"add.rn.ftz.f64 %d, %a, %b;", "mul.wide.f32 %d, %a, %b;", "add.cc.u32 %d, %a, %b;",
-        "addc.u32 %d, %a, %b;", "mul24.lo.u32 %d, %a, %b;", "shfl.bfly.b32 %d, %a, %b, 31;",
-        "cvt.u32.f32 %d, %a;", "lop3.or.b32 %d, %a, %b, %a, 3;", "add.u64 %d, %a, %b;", "mov.u32 %d, %clock;",
-        "ld.global.v8.u32 %d, [%at];", "cvt.rn.satfinite.f16.f32 %d, %a;", "fma.rn.f32.oob %d, %a, %b, %a;",
-        "vote.ballot.b32 %d, %a;", "call.uni (%d), f, (%a);", "tex.1d.v4.f32.s32 %d, [%at];"}) {
+  for (const char* instruction : {"add.rn.ftz.f64 %d, %a, %b;",
+                                  "mul.wide.f32 %d, %a, %b;",
+                                  "add.cc.u32 %d, %a, %b;",
+                                  "addc.u32 %d, %a, %b;",
+                                  "mul24.lo.u32 %d, %a, %b;",
+                                  "shfl.bfly.b32 %d, %a, %b, 31;",
+                                  "cvt.u32.f32 %d, %a;",
+                                  "lop3.or.b32 %d, %a, %b, %a, 3;",
+                                  "add.u64 %d, %a, %b;",
+                                  "mov.u32 %d, %clock;",
+                                  "ld.global.v8.u32 %d, [%at];",
+                                  "cvt.rn.satfinite.f16.f32 %d, %a;",
+                                  "fma.rn.f32.oob %d, %a, %b, %a;",
+                                  "vote.ballot.b32 %d, %a;",
+                                  "call.uni (%d), f, (%a);",
+                                  "tex.1d.v4.f32.s32 %d, [%at];",
+                                  "cp.async.cg.shared.global [%d], [%at], 8;",
+                                  "cp.async.cg.shared.global [%d], [%at], 4;",
+                                  "bar.arrive 1;",
+                                  "barrier.cta.arrive.aligned 1;",
+                                  "ld.relaxed.global.u32 %d, [%at];",
+                                  "st.release.global.u32 [%at], %d;",
+                                  "ld.acquire.u32 %d, [%at];",
+                                  "ld.gpu.global.u32 %d, [%at];",
+                                  "st.weak.cta.global.u32 [%at], %d;",
+                                  "mov.u32 %d, %warpid;",
+                                  "mov.u32 %d, %nwarpid;"}) {
     FindingCapture capture;
     run_ptx(instruction, "b32", {"u32", "u32"}, {any, any});
     ASSERT_EQ(capture.findings().size(), 1u) << instruction;
