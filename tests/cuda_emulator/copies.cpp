@@ -73,7 +73,12 @@ void add_copy(Stream* stream, void* to, const void* from, size_t bytes, CopyKind
     run_copy(self, to, staged ? staged->data() : from, bytes, what);
   });
   const bool blocks = !returns_early || (!to_device && !is_pinned(to, bytes));
-  if (blocks) Streams::instance().wait_for(operation);
+  if (blocks) {
+    Streams::instance().wait_for(operation);
+    return;
+  }
+  if (!to_device) Streams::instance().note_host_memory(*operation, to, bytes);
+  if (!from_device && !staged) Streams::instance().note_host_memory(*operation, from, bytes);
 }
 
 void add_fill(Stream* stream, void* to, int value, size_t bytes) {
@@ -84,6 +89,14 @@ void add_fill(Stream* stream, void* to, int value, size_t bytes) {
   Streams::instance().add(stream, what, [=](const Operation& self) {
     std::memset(Accesses(self, what).write(address_of(to), bytes), value, bytes);
   });
+}
+
+void require_unused(const void* memory, const char* call) {
+  const auto found = pinned().find(address_of(memory));
+  if (found == pinned().end()) return;
+  const std::string user = Streams::instance().pending_on(memory, found->second.bytes);
+  if (!user.empty())
+    throw Finding(fmt::format("{} of memory that {} uses, which the host has not waited for", call, user));
 }
 
 void* allocate_pinned(size_t bytes) {

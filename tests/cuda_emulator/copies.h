@@ -26,6 +26,8 @@ void* allocate_pinned(size_t bytes);
 bool release_pinned(void* memory);
 void register_pinned(void* memory, size_t bytes);
 bool unregister_pinned(void* memory);
+// A finding if an operation uses this piece of it that the host has not waited for. `call` is who asks.
+void require_unused(const void* memory, const char* call);
 bool is_pinned(const void* memory, size_t bytes);
 size_t pinned_count();  // allocations that have not been freed
 

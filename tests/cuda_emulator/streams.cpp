@@ -71,7 +71,10 @@ Stream* Streams::create(bool blocking) {
 
 void Streams::destroy(Stream* stream) {
   // The host does not wait: what is still in the stream runs, but is not ordered before what the host does next.
-  if (stream->last) execute(stream->last);
+  if (stream->last) {
+    execute(stream->last);
+    destroyed_.push_back(stream->last);
+  }
   std::erase_if(streams_, [&](const auto& each) { return each.get() == stream; });
 }
 
@@ -142,6 +145,28 @@ void Streams::wait_for(const std::shared_ptr<Operation>& operation) {
 void Streams::wait_for_all() {
   wait_for(default_->last);
   for (size_t i = 0; i < streams_.size(); ++i) wait_for(streams_[i]->last);
+  for (const auto& each : destroyed_) wait_for(each);
+  destroyed_.clear();
+}
+
+void Streams::note_host_memory(const Operation& operation, const void* memory, size_t bytes) {
+  forget_finished();
+  host_memory_.push_back(
+      {reinterpret_cast<uint64_t>(memory), bytes, operation.name, operation.stream, operation.sequence});
+}
+
+void Streams::forget_finished() {
+  std::erase_if(host_memory_,
+                [&](const HostMemory& each) { return each.sequence <= known_of(host_, each.stream); });
+}
+
+std::string Streams::pending_on(const void* memory, size_t bytes) {
+  forget_finished();
+  const uint64_t begin = reinterpret_cast<uint64_t>(memory);
+  const auto found = std::find_if(host_memory_.begin(), host_memory_.end(), [&](const HostMemory& each) {
+    return begin < each.begin + each.bytes && each.begin < begin + bytes;
+  });
+  return found == host_memory_.end() ? "" : found->operation;
 }
 
 uint32_t History::begin() const {

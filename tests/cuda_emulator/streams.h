@@ -54,13 +54,28 @@ class Streams {
   void wait_for(const std::shared_ptr<Operation>& operation);
   void wait_for_all();
 
+  // Page-locked host memory that an operation reads or writes when it runs.
+  void note_host_memory(const Operation& operation, const void* memory, size_t bytes);
+  // The name of an operation that uses some of it and that the host has not waited for; empty: there is none.
+  std::string pending_on(const void* memory, size_t bytes);
+
  private:
   Streams();
   void execute(const std::shared_ptr<Operation>& operation);
+  void forget_finished();  // of host_memory_: what the host has waited for
+
+  struct HostMemory {
+    uint64_t begin, bytes;
+    std::string operation;
+    int stream;
+    uint64_t sequence;
+  };
 
   std::unique_ptr<Stream> default_;
   std::vector<std::unique_ptr<Stream>> streams_;
   int next_number_ = 1;
+  std::vector<std::shared_ptr<Operation>> destroyed_;  // the last operations of streams that are gone
+  std::vector<HostMemory> host_memory_;
   Known host_;  // what the host has waited for
 };
 

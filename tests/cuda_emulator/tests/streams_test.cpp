@@ -65,6 +65,50 @@ TEST(Streams, PageableMemoryIsStaged) {
   EXPECT_EQ(memory.read()[0], 1);
 }
 
+TEST(Streams, PinnedMemoryIsFreedWhenTheHostHasWaited) {
+  DeviceArray<float> memory(kCount);
+  Pinned other;
+  float* host = nullptr;
+  ASSERT_EQ(cudaMallocHost(reinterpret_cast<void**>(&host), kBytes), cudaSuccess);
+  for (int i = 0; i < kCount; ++i) host[i] = other.data[i] = 3;
+  FindingCapture capture;
+  const auto refuses = [&] {
+    EXPECT_EQ(cudaFreeHost(host), cudaErrorInvalidValue);
+    EXPECT_NE(
+        capture.all().find(
+            "cudaFreeHost of memory that a copy host to device uses, which the host has not waited for"),
+        std::string::npos)
+        << capture.all();
+    capture.clear();
+  };
+  StreamPair streams;
+  cudaMemcpyAsync(memory.data(), host + 7, 4, cudaMemcpyHostToDevice, streams.a);
+  cudaStreamSynchronize(streams.b);  // another one
+  refuses();
+  cudaStreamSynchronize(streams.a);
+  cudaStream_t gone;
+  cudaStreamCreate(&gone);
+  cudaMemcpyAsync(memory.data(), host, kBytes, cudaMemcpyHostToDevice, gone);
+  cudaStreamDestroy(gone);  // waits for nothing
+  refuses();
+  cudaDeviceSynchronize();
+  cudaMemcpyAsync(memory.data(), other.data, kBytes, cudaMemcpyHostToDevice, streams.a);
+  EXPECT_EQ(cudaFreeHost(host), cudaSuccess);  // nobody uses this one
+  cudaStreamSynchronize(streams.a);
+  std::vector<float> mine(kCount);
+  cudaHostRegister(mine.data(), kBytes, 0);
+  cudaMemcpyAsync(mine.data(), memory.data(), kBytes, cudaMemcpyDeviceToHost, streams.a);
+  EXPECT_EQ(capture.all(), "");
+  EXPECT_EQ(cudaHostUnregister(mine.data()), cudaErrorInvalidValue);
+  EXPECT_NE(capture.all().find("cudaHostUnregister of memory that a copy device to host uses"),
+            std::string::npos)
+      << capture.all();
+  cudaStreamSynchronize(streams.a);
+  EXPECT_EQ(cudaHostUnregister(mine.data()), cudaSuccess);
+  EXPECT_EQ(mine[0], 3);
+  cudaGetLastError();
+}
+
 TEST(Streams, AMissingEventIsFound) {
   DeviceArray<float> from(kCount), to(kCount);
   StreamPair streams;
