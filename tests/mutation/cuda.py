@@ -2,8 +2,8 @@
 
     cuda.py --build BUILD [--count N] [--jobs J]
 
-Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line, so they stay as they are when
-other lines change. Five of six are of device code in kernels/cuda: only the PTX is made of them, which the emulator executes in
+Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line (and, among equal lines, of which
+it is), so they stay as they are when other lines change. Five of six are of device code in kernels/cuda: only the PTX is made of them, which the emulator executes in
 the place of what is linked (KILN_EMULATOR_PTX). Every sixth is of host code (HOST below): its object is compiled and linked into
 the program of tests in the place of the original's. Then the tests of that file run. What the compiler refuses, and what it
 translates to the same as before, is no mutant: it is counted apart, and another takes its place.
@@ -13,8 +13,8 @@ hangs, which counts as killed, if it uses ten times as much time as the original
 Whatever else ends the tests (no memory, an instruction or an option that the emulator does not know, a program that does not
 start) says nothing of them: the mutant is invalid, and another takes its place.
 
-At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line and why
-(a run of fewer than 60 allows one that is not: whoever draws others may meet a survivor that nobody has seen)."""
+At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line (with its
+number, as printed, where there are equal ones) and why (a run of fewer than 60 allows one that is not: whoever draws others may meet a survivor that nobody has seen)."""
 
 import argparse
 import concurrent.futures
@@ -266,10 +266,11 @@ class Host:
 
 
 def argued():
-    """{(file, operator, line as mutated)} of the table in DOC."""
+    """{(file, operator, line as mutated, which of equal lines)} of the table in DOC."""
     path = ROOT / DOC
-    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+?) \| `(.+?)` \|", path.read_text(), re.M) if path.exists() else []
-    return {(file, operator, line.replace("\\|", "|")) for file, operator, line in rows}
+    row = r"^\| `([^`]+)` \| ([^|]+?) \| `(.+?)`(?: \((\d+) from the end\))? \|"
+    rows = re.findall(row, path.read_text(), re.M) if path.exists() else []
+    return {(file, operator, line.replace("\\|", "|"), int(ordinal or 1)) for file, operator, line, ordinal in rows}
 
 
 def try_all(options, pool, folder):
@@ -324,7 +325,7 @@ def main():
           f"({100 * share:.1f} %; {tally['hung']} of them hung), {tally['survived']} survived; besides, {tally['the same']} translate to the same, "
           f"the compiler refuses {tally['refused']}, {tally['invalid']} are invalid")
     known = argued()
-    open_ones = [m for m in survivors if (m.name, m.operator, m.mutated) not in known]
+    open_ones = [m for m in survivors if (m.name, m.operator, m.mutated, m.ordinal) not in known]
     for mutant in open_ones:
         print(f"not argued in {DOC}: {mutant}")
     if done < options.count:
