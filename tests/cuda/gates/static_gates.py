@@ -13,8 +13,9 @@ namespaces; * stands for anything. The first that fits a kernel holds for it; ev
 fit a kernel.
 
   registers       the most that a thread may have, on any architecture
-  dynamic_shared  bytes asked for at launch, at most (0)
-  blocks          the least number of blocks that must fit a multiprocessor (1)
+  dynamic_shared  bytes asked for at launch (0) for which the blocks are counted; where a launch asks for more if rows are wider,
+                  those of a usual width: norm_backward's are 2 C floats with C = 768
+  blocks          the least number of blocks that must fit a multiprocessor then (1)
   ptx             {instruction: how many of them there must be at least, on every architecture}: parts of the name in order
                   ("cp.async", "mma.sync.bf16"); 128 stands for a width of 128 bits in whatever type ("ld.global.128")
   narrow          {"ld.global" | "st.shared" | ...: the most narrower accesses of that kind that there may be, on any
