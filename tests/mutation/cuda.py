@@ -33,7 +33,7 @@ import tempfile
 import threading
 
 from cuda_places import draw_all
-from cuda_verdicts import run_tests, self_test
+from cuda_verdicts import run_tests, self_test, too_many_invalid
 
 ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 FOLDER = "kernels/cuda"
@@ -284,7 +284,8 @@ def try_all(options, pool, folder):
     survivors, running = [], {}
     while True:
         done = tally["killed"] + tally["hung"] + tally["survived"]
-        while len(running) < min(options.jobs, options.count - done) and (following := next(mutants, None)):
+        wanted = 0 if too_many_invalid(tally["invalid"], options.count) else options.count - done
+        while len(running) < min(options.jobs, wanted) and (following := next(mutants, None)):
             number, mutant = following
             running[pool.submit((host if mutant.host else device).judge, f"mutant{number}", mutant)] = mutant
         if not running:
@@ -328,6 +329,9 @@ def main():
     open_ones = [m for m in survivors if (m.name, m.operator, m.mutated, m.ordinal) not in known]
     for mutant in open_ones:
         print(f"not argued in {DOC}: {mutant}")
+    if too_many_invalid(tally["invalid"], options.count):
+        print("too many are invalid to say anything: see what ended them")
+        return 1
     if done < options.count:
         print(f"{options.count} were asked for, there are no more")
         return 1

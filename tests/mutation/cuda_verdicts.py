@@ -57,6 +57,13 @@ def run_tests(program, tests, seconds, environment, host):
     return verdict(ran.returncode, ran.stdout, ran.stderr, host)
 
 
+MOST_INVALID = 0.1  # of the mutants that are judged: what ends more of them so is at fault itself
+
+
+def too_many_invalid(invalid, judged):
+    return invalid > MOST_INVALID * judged
+
+
 FAILED = "echo '[  FAILED  ] CudaLinear.Forward'"
 ENDS = [  # what a program does; what that says of device code, and of host code where it differs
     ("echo '[  PASSED  ] 3 tests.'", None),
@@ -96,5 +103,7 @@ def self_test():
                 if (found and found[0]) != expected[-1 if host else 0]:
                     print(f"{does}: {found} instead of {expected}, host={host}")
                     wrong += 1
-    print(f"{len(ENDS)} programs, {wrong} judged wrongly")
+    limits = [(0, 0, False), (7, 72, False), (8, 72, True), (1, 12, False), (2, 12, True)]
+    wrong += sum(too_many_invalid(invalid, judged) != expected for invalid, judged, expected in limits)
+    print(f"{len(ENDS)} programs and {len(limits)} tallies, {wrong} judged wrongly")
     return 1 if wrong else 0
