@@ -1,20 +1,23 @@
 """Breaks the CUDA code one place at a time and sees its tests fail, on the CUDA emulator.
 
-    cuda.py --build BUILD [--count N] [--jobs J]
+    cuda.py --build BUILD --nvcc-flags='FLAGS' [--count N] [--jobs J]
 
-Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line (and, among equal lines, of which
-it is), so they stay as they are when other lines change. Five of six are of device code in kernels/cuda: only the PTX is made of them, which the emulator executes in
-the place of what is linked (KILN_EMULATOR_PTX). Every sixth is of host code (HOST below): its object is compiled and linked into
-the program of tests in the place of the original's. Then the tests of that file run. What the compiler refuses, and what it
-translates to the same as before, is no mutant: it is counted apart, and another takes its place.
+Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line (and, among equal lines, of
+which it is), so they stay as they are when other lines change. Five of six are of device code in kernels/cuda: only the PTX is
+made of them, which the emulator executes in the place of what is linked (KILN_EMULATOR_PTX). Every sixth is of host code (HOST
+below): its object is compiled and linked into the program of tests in the place of the original's. Then the tests of that file
+run. What the compiler refuses, and what it translates to the same as before, is no mutant: it is counted apart, and another
+takes its place.
 
-A mutant is killed by a test that fails, by what the emulator finds (exit code 86, with a text), or, in host code, by a crash. It
-hangs, which counts as killed, if it uses ten times as much time as the original, of the processor's or in the emulator's steps.
-Whatever else ends the tests (no memory, an instruction or an option that the emulator does not know, a program that does not
-start) says nothing of them: the mutant is invalid, and another takes its place.
+A mutant is killed by a test that fails, by what the emulator finds (exit code 86, with a text), or, in host code, by a crash.
+It hangs, which counts as killed, if it uses at least ten times as much time as the original, of the processor's or in the
+emulator's steps. Whatever else ends the tests (no memory, an instruction or an option that the emulator does not know, a
+program that does not start) says nothing of them: the mutant is invalid, and another takes its place. If more are invalid than
+a tenth of those judged, the run fails.
 
-At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line (with its
-number, as printed, where there are equal ones) and why (a run of fewer than 60 allows one that is not: whoever draws others may meet a survivor that nobody has seen)."""
+At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line
+(and which of equal ones it is, as printed) and why (a run of fewer than 60 allows one that is not: whoever draws others may
+meet a survivor that nobody has seen)."""
 
 import argparse
 import concurrent.futures
@@ -31,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from cuda_places import draw_all
 from cuda_verdicts import run_tests, self_test, too_many_invalid
@@ -82,6 +86,7 @@ def run(command, **options):
 
 
 def used_seconds():
+    """Of the processor's, by all that the script has run: what others ran meanwhile only makes the patience greater."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -122,7 +127,7 @@ class Device:
         source = (place if mutant and mutant.file == name else ROOT) / FOLDER / name
         place.mkdir(exist_ok=True)
         output = place / f"{name}.ptx"
-        ran = run([self.options.nvcc, "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-arch=compute_80", "-ptx", "-I", place, "-I", ROOT,
+        ran = run([self.options.nvcc, *self.options.nvcc_flags, "-arch=compute_80", "-ptx", "-I", place, "-I", ROOT,
                    source, "-o", output])
         if ran.returncode:
             return None
@@ -201,8 +206,7 @@ class Host:
                 kept = [word for word in words[:at] if word != "-Werror" and not re.fullmatch(r"-W\w[\w-]*", word)]
                 for name in inside:
                     self.commands[name], self.together[name] = [*kept, "-w"], inside
-        nvcc = [self.options.nvcc, "-std=c++20", "-O3", "--compress-mode=none", "--expt-relaxed-constexpr", "-w",
-                "-gencode", "arch=compute_80,code=compute_80", "-I", str(ROOT)]
+        nvcc = [self.options.nvcc, *self.options.nvcc_flags, "-w", "-gencode", "arch=compute_80,code=compute_80", "-I", str(ROOT)]
         kernels = [name for name in HOST if name.endswith(".cu")]
         self.commands.update(dict.fromkeys(kernels, nvcc))
         self.together.update(dict.fromkeys(kernels, ()))  # as they are, they are in the library
@@ -305,6 +309,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, help="where kiln was built: tests/test_cuda and kernels/cuda/X.cu.o")
     parser.add_argument("--nvcc", default="nvcc")
+    parser.add_argument("--nvcc-flags", default="", help="how the build calls nvcc, but for architectures and warnings")
     parser.add_argument("--ninja", default="ninja")
     parser.add_argument("--count", type=int, default=72, help="mutants that compile and differ (72)")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first of the order drawn")
@@ -313,9 +318,11 @@ def main():
     options = parser.parse_args()
     if options.self_test:
         return self_test()
-    if options.build is None:
-        parser.error("--build is missing")
+    if not (options.build and options.nvcc_flags):
+        parser.error("--build or --nvcc-flags is missing")
     options.build = options.build.resolve()
+    options.nvcc_flags = [flag for flag in shlex.split(options.nvcc_flags) if flag != "-lineinfo"]  # lines are no difference
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kiln-mutants-") as folder, \
             concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         tally, of_host, survivors = try_all(options, pool, pathlib.Path(folder))
@@ -324,7 +331,7 @@ def main():
     share = killed / max(1, done)
     print(f"{done} mutants, {of_host['killed'] + of_host['hung'] + of_host['survived']} of them of host code: {killed} killed "
           f"({100 * share:.1f} %; {tally['hung']} of them hung), {tally['survived']} survived; besides, {tally['the same']} translate to the same, "
-          f"the compiler refuses {tally['refused']}, {tally['invalid']} are invalid")
+          f"the compiler refuses {tally['refused']}, {tally['invalid']} are invalid; {time.monotonic() - start:.0f} s")
     known = argued()
     open_ones = [m for m in survivors if (m.name, m.operator, m.mutated, m.ordinal) not in known]
     for mutant in open_ones:
