@@ -50,10 +50,13 @@ TESTS = {  # which tests execute the kernels of a file
 HOST = {  # and which the host code
     "kernels/cuda/linear.cpp": "CudaLinear*:CudaKernels*",
     "kernels/cuda/cublaslt.cpp": "CudaLinear*:CudaKernels*",
+    "src/device/cuda_check.cpp": "CudaCheck*:CudaDevice*:CudaKernels*:CudaObstacle*",
+    "src/device/cuda_device.cpp": "CudaCheck*:CudaDevice*:CudaObstacle*",
     "src/device/cuda_memory.cpp": "CudaArena*:CudaDevice*:CudaStaging*",
     "src/device/cuda_staging.cpp": "CudaStaging*:CudaStream*:CudaArena*",
     "src/device/cuda_stream.cpp": "CudaStaging*:CudaStream*",
     **{f"{FOLDER}/{name}": f"{tests}:CudaKernels*" for name, tests in TESTS.items()},
+    **{f"{FOLDER}/{name}.cpp": f"{TESTS[name + '.cu']}:CudaKernels*" for name in ("activation", "classifier", "norm")},
 }
 DOC = "docs/cuda-mutants.md"
 LEAST_KILLED = 0.95

@@ -114,7 +114,7 @@ def device_code(code):
         yield begin, end
 
 
-SAYS_ONLY = ("text_of", "name_of_status", "check")  # functions of messages
+SAYS_ONLY = ("text_of", "name_of_status", "check", "cuda_versions")  # functions of messages
 
 
 def host_code(code):
