@@ -5,9 +5,14 @@
 #
 # A program takes CUDA's runtime and cuBLASLt by linking kiln_cuda_runtime and kiln_cublaslt; one with the property
 # KILN_EMULATED gets the emulator and its libraries in their place.
-include(${CMAKE_CURRENT_LIST_DIR}/cuda_toolkit.cmake)
+if(NOT KILN_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "KILN_CUDA=${KILN_CUDA}: it is AUTO (where nvcc is found), ON or OFF")
+endif()
 set(KILN_HAS_CUDA OFF)
 set(lack "")
+if(KILN_CUDA)
+  include(${CMAKE_CURRENT_LIST_DIR}/cuda_toolkit.cmake)
+endif()
 if(NOT CUDAToolkit_NVCC_EXECUTABLE)
   set(lack "no nvcc found (12.8 or later)")
 elseif(NOT CUDAToolkit_FOUND)

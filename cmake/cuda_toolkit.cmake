@@ -1,5 +1,6 @@
 # Which CUDA toolkit is used: the first of -DCUDAToolkit_ROOT (or that variable of the environment), .cuda in the source tree
-# (scripts/get-cuda-toolkit), CUDA_HOME, nvcc on PATH, /usr/local/cuda. Sets what FindCUDAToolkit sets.
+# (scripts/get-cuda-toolkit), CUDA_HOME, nvcc on PATH, /usr/local/cuda. Sets what FindCUDAToolkit sets. CMake's own language
+# CUDA is not used, nor what chooses its compiler.
 if(NOT CUDAToolkit_ROOT AND DEFINED ENV{CUDAToolkit_ROOT})
   set(CUDAToolkit_ROOT "$ENV{CUDAToolkit_ROOT}")
 endif()
@@ -23,4 +24,9 @@ if(known AND (NOT EXISTS "${known}" OR (CUDAToolkit_ROOT AND NOT known STREQUAL 
     unset(${variable} CACHE)
   endforeach()
 endif()
+foreach(other IN ITEMS "$ENV{CUDACXX}" "${CMAKE_CUDA_COMPILER}")
+  if(other)
+    message(WARNING "CUDACXX and CMAKE_CUDA_COMPILER (${other}) choose nothing here: -DCUDAToolkit_ROOT=FOLDER does, where FOLDER/bin/nvcc is")
+  endif()
+endforeach()
 find_package(CUDAToolkit 12.8 QUIET)  # the first that leaves PTX uncompressed when asked

@@ -20,7 +20,7 @@ using ConstMatrices = const float* const*;  // [count]
 enum Status : int32_t {
   kFactorised = 0,
   kRetried = 1,  // fp32 failed, fp64 did not
-  kFailed = 2,   // both failed: the output is as it was
+  kFailed = 2,   // both failed: MatrixQr and MatrixOrthonormalise keep their output, the others say what it is
 };
 
 // out = alpha a b + beta add, where a is (M, K) and b is (K, N) after transposition. `out` may be `add`, but

@@ -57,7 +57,7 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
             power_step(context, s.state[kQb], s.state[kSb], s.count, s.cols, events_);
           }
         }
-        if (context.dry_run || info.metrics) report_tails(context, s, info.metrics);
+        if (context.dry_run || info.metrics) report_factors(context, s, info.metrics);
       });
   for_slices(
       context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); },
@@ -69,10 +69,10 @@ void KlShampoo::step(Context& context, const MatrixBatch& batch, const StepInfo&
             {.out = squares, .x = s.grad, .count = s.count, .rows = s.rows, .cols = s.cols, .ld = s.ld});
         seed(context, s, squares, info);
       });
+  if (context.dry_run) times_ = {}, report_seconds_ = 0;  // planning is none of an optimizer's time
   if (info.metrics && !context.dry_run) {
     report_times(name(), batch, times_, *info.metrics);
-    info.metrics->record("kl-shampoo.failed_factorisations", static_cast<double>(events_.failed));
-    info.metrics->record("kl-shampoo.slow_roots", static_cast<double>(events_.slow_roots));
+    report_events(name(), events_, *info.metrics);
     report_tail_time(name(), batch, report_seconds_, *info.metrics);
   }
 }
@@ -175,12 +175,13 @@ void KlShampoo::apply(Context& context, const Slice& s, kernels::ConstMatrices d
                                    .decay = options_.wd,
                                    .decay_first = false});
   if (context.dry_run || info.metrics) report_update(context, s, direction, 1, info.metrics);
-  if (!info.metrics || context.dry_run || options_.root == Root::newton_schulz) return;
-  report_range(s, "left_eigenvalue", s.state[kLa], s.rows, *info.metrics);
-  report_range(s, "right_eigenvalue", s.state[kLb], s.cols, *info.metrics);
 }
 
-void KlShampoo::report_tails(Context& context, const Slice& s, MetricSink* metrics) {
+void KlShampoo::report_factors(Context& context, const Slice& s, MetricSink* metrics) {
+  if (!context.dry_run && options_.root == Root::eigenbasis) {
+    report_range(s, "left_eigenvalue", s.state[kLa], s.rows, *metrics);
+    report_range(s, "right_eigenvalue", s.state[kLb], s.cols, *metrics);
+  }
   if (options_.tail_rank == 0) return;
   const Stopwatch watch(report_seconds_);
   report_tail(context, s, "left_tail_gap", s.state[kSa], s.rows, options_.tail_rank, metrics);

@@ -66,7 +66,7 @@ class KlShampoo : public Optimizer {
   void statistics(Context& context, const Slice& s, const StepInfo& info);
   void update_by_roots(Context& context, const Slice& s, const StepInfo& info);
   void statistics_by_roots(Context& context, const Slice& s, const StepInfo& info);
-  void report_tails(Context& context, const Slice& s, MetricSink* metrics);
+  void report_factors(Context& context, const Slice& s, MetricSink* metrics);
   void apply(Context& context, const Slice& s, kernels::ConstMatrices direction, const StepInfo& info);
 
   KlShampooOptions options_;

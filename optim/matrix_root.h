@@ -9,7 +9,7 @@ namespace kiln::optim {
 // What went other than planned, since the program started.
 struct Events {
   int64_t retried = 0;     // factorisations that fp32 could not do and fp64 could
-  int64_t failed = 0;      // factorisations that neither could: the old basis stays
+  int64_t failed = 0;      // that neither could: a basis stays as it was, a root is taken of a multiple of I
   int64_t slow_roots = 0;  // Newton-Schulz roots that did not converge: an eigen-decomposition took over
   int64_t skipped_complements = 0;  // Pro-KLShampoo: there was nothing outside the subspace
 

@@ -109,15 +109,15 @@ void ProKlShampoo::step(Context& context, const MatrixBatch& batch, const StepIn
           Scratch part(context);
           update(context, s, roots(context, part, s), info);
         }
-        if (info.metrics && !context.dry_run) report(context, s, *info.metrics);
+        if (context.dry_run || info.metrics) report(context, s, info.metrics);
       });
   for_slices(
       context, batch, temporaries, [&](int64_t k) { return seeding.starts(k); },
       [&](const Slice& s) { seed(context, s, info); });
+  if (context.dry_run) times_ = {};  // planning is none of an optimizer's time
   if (info.metrics && !context.dry_run) {
     report_times(name(), batch, times_, *info.metrics);
-    info.metrics->record("pro-kl-shampoo.failed_factorisations", static_cast<double>(events_.failed));
-    info.metrics->record("pro-kl-shampoo.slow_roots", static_cast<double>(events_.slow_roots));
+    report_events(name(), events_, *info.metrics);
     info.metrics->record("pro-kl-shampoo.skipped_complements",
                          static_cast<double>(events_.skipped_complements));
   }
@@ -471,16 +471,18 @@ void ProKlShampoo::track(Context& context, const Slice& s, const Roots& roots, C
   kernels::matrix_combine(context, {.out = s.state[kU], .x = next, .count = s.count, .rows = n, .cols = r});
 }
 
-void ProKlShampoo::report(Context&, const Slice& s, MetricSink& metrics) const {
+void ProKlShampoo::report(Context& context, const Slice& s, MetricSink* metrics) const {
   const auto [m, n, r, transposed] = shape(s.rows, s.cols);
+  report_spectrum(context, s, "subspace_eigenvalue", s.state[kS], r, metrics);
+  if (context.dry_run) return;
   for (int64_t k = 0; k < s.count; k++) {
     double inside = 0;
     for (int64_t i = 0; i < r; i++) inside += s.state[kS][k][i * r + i];
     const double mu = s.state[kMu][k][0], outside = mu * static_cast<double>(n - r);
-    metrics.record(fmt::format("{}.mu", *s.names[k]), mu);
-    metrics.record(fmt::format("{}.subspace_trace_share", *s.names[k]), inside / (inside + outside));
+    metrics->record(fmt::format("{}.mu", *s.names[k]), mu);
+    metrics->record(fmt::format("{}.subspace_trace_share", *s.names[k]), inside / (inside + outside));
   }
-  if (options_.root == Root::eigenbasis) report_range(s, "left_eigenvalue", s.state[kLa], m, metrics);
+  if (options_.root == Root::eigenbasis) report_range(s, "left_eigenvalue", s.state[kLa], m, *metrics);
 }
 
 }  // namespace kiln::optim

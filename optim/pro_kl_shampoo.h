@@ -106,7 +106,7 @@ class ProKlShampoo : public Optimizer {
   void right_statistics(Context& context, const Slice& s, const Roots& roots, kernels::ConstMatrices whitened,
                         const StepInfo& info);
   void track(Context& context, const Slice& s, const Roots& roots, kernels::ConstMatrices whitened, bool due);
-  void report(Context& context, const Slice& s, MetricSink& metrics) const;
+  void report(Context& context, const Slice& s, MetricSink* metrics) const;
 
   ProKlShampooOptions options_;
   Events events_;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernels/matrix.h"
+#include "optim/matrix_root.h"
 #include "optim/slices.h"
 
 namespace kiln::optim {
@@ -37,6 +38,11 @@ void report_update(Context& context, const Slice& slice, kernels::ConstMatrices 
 void report_range(const Slice& slice, std::string_view what, kernels::ConstMatrices l, int64_t n,
                   MetricSink& metrics);
 
+// The same of factors (n x n) whose eigenvalues are not at hand, by an eigen-decomposition; nothing where n = 0, or of a
+// factor that cannot be decomposed. In a dry run `metrics` may be null.
+void report_spectrum(Context& context, const Slice& slice, std::string_view what,
+                     kernels::ConstMatrices factor, int64_t n, MetricSink* metrics);
+
 // "MATRIX.WHAT": how flat the spectrum of each factor (n x n) is past its `rank` largest eigenvalues (spectrum.h), by an
 // eigen-decomposition; nothing where rank >= n, or of a factor that cannot be decomposed. In a dry run `metrics` may be
 // null.
@@ -46,6 +52,10 @@ void report_tail(Context& context, const Slice& slice, std::string_view what, ke
 // "OPTIMIZER.SHAPE.tail_report_seconds": what report_tail took, which is no part of the optimizer's own work; starts anew.
 void report_tail_time(std::string_view optimizer, const MatrixBatch& batch, double& seconds,
                       MetricSink& metrics);
+
+// "OPTIMIZER.failed_factorisations", "OPTIMIZER.retried_factorisations" and "OPTIMIZER.slow_roots", since the program
+// started, of all shapes together.
+void report_events(std::string_view optimizer, const Events& events, MetricSink& metrics);
 
 // "OPTIMIZER.SHAPE.statistics_ms" and so on; starts anew.
 void report_times(std::string_view optimizer, const MatrixBatch& batch, PhaseTimes& times,

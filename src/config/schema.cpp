@@ -359,7 +359,7 @@ std::vector<Key> make_schema() {
               "keep_interval save_milestones permanent_every"),
 
       integer("metrics.every", at<&Config::metrics, &Metrics::every>, 0, "steps", 0, kMostSteps,
-              "Steps between two reports of the matrix optimizers in metrics.jsonl (sizes of updates, eigenvalues, "
+              "Steps between two reports of the optimizers in metrics.jsonl (sizes of updates, eigenvalues, "
               "times); 0: never.",
               "log_every report_every log_interval"),
       integer("metrics.tail_rank", at<&Config::metrics, &Metrics::tail_rank>, 128, "eigenvalues", 0, 65536,

@@ -1,6 +1,6 @@
 """Breaks the formulas of the optimizers one at a time, in a copy of the tree, and sees their tests fail.
 
-    optimizers.py [--only N,M] [--jobs J]    list and survivors on stdout; exit code 1 if a mutant is not killed
+    optimizers.py [--only N,M] [--jobs J]    list and survivors on stdout; exit code 1 if a mutant is not killed or does not compile
 
 Each mutant is one textual replacement that must match exactly once; operators: sign, swapped factor, dropped transpose,
 dropped floor, wrong exponent, wrong seed, skipped step, wrong average, wrong order. Killed is what fails a test; a test program
@@ -22,6 +22,8 @@ MUTANTS = [
     ("muon: scale by the smaller side", "optim/muon.cpp", "0.2 * std::sqrt(std::max(m, n))", "0.2 * std::sqrt(std::min(m, n))"),
     ("muon: spectral scale inverted", "optim/muon.cpp", "std::max(1.0, m / n)", "std::max(1.0, n / m)"),
     ("muon: decay after the update", "optim/muon.cpp", ".decay_first = true", ".decay_first = false"),
+    ("muon: gradient scale dropped", "optim/muon.cpp", "fresh = (1 - mu) * info.gradient_scale;", "fresh = 1 - mu;"),
+    ("muon: schedule dropped", "optim/muon.cpp", ".lr = options_.lr * info.lr_multiplier", ".lr = options_.lr"),
     # optim/newton_schulz
     ("newton_schulz: sign of c", "optim/newton_schulz.cpp", ".alpha = c,", ".alpha = -c,"),
     ("newton_schulz: b dropped", "optim/newton_schulz.cpp", ".beta = b,", ".beta = 0,"),
@@ -67,7 +69,25 @@ MUTANTS = [
     ("kl: roots of the old factors", "optim/kl_shampoo.cpp",
      "          statistics_by_roots(context, s, info);\n          update_by_roots(context, s, info);",
      "          update_by_roots(context, s, info);\n          statistics_by_roots(context, s, info);"),
+    ("kl: gradient scale of M dropped", "optim/kl_shampoo.cpp", "options_.b1, info.gradient_scale);", "options_.b1, 1);"),
+    ("kl: gradient scale of the seed dropped", "optim/kl_shampoo.cpp", "scale = info.gradient_scale;\n  const double rms", "scale = info.gradient_scale / info.gradient_scale;\n  const double rms"),
+    ("kl: gradient scale of the statistics dropped", "optim/kl_shampoo.cpp",
+     "scale = info.gradient_scale, fresh = 1 - options_.b2;\n  Scratch scratch(context);\n  kernels::Matrices left", "scale = info.gradient_scale / info.gradient_scale, fresh = 1 - options_.b2;\n  Scratch scratch(context);\n  kernels::Matrices left"),
+    ("kl: gradient scale of the statistics by roots dropped", "optim/kl_shampoo.cpp",
+     "scale = info.gradient_scale, fresh = 1 - options_.b2;\n  Scratch scratch(context);\n  kernels::Matrices root_a", "scale = info.gradient_scale / info.gradient_scale, fresh = 1 - options_.b2;\n  Scratch scratch(context);\n  kernels::Matrices root_a"),
+    ("kl: schedule dropped", "optim/kl_shampoo.cpp", ".lr = options_.lr * info.lr_multiplier", ".lr = options_.lr"),
     # optim/pro_kl_shampoo
+    ("pro: gradient scale of M dropped", "optim/pro_kl_shampoo.cpp", "options_.b1, info.gradient_scale);", "options_.b1, 1);"),
+    ("pro: gradient scale of the seed dropped", "optim/pro_kl_shampoo.cpp",
+     "oriented(context, s, gradient, s.grad, s.ld, info.gradient_scale);\n  const double* sum", "oriented(context, s, gradient, s.grad, s.ld, info.gradient_scale / info.gradient_scale);\n  const double* sum"),
+    ("pro: gradient scale of the statistics dropped", "optim/pro_kl_shampoo.cpp",
+     "oriented(context, s, gradient, s.grad, s.ld, info.gradient_scale);\n  const bool basis", "oriented(context, s, gradient, s.grad, s.ld, 1);\n  const bool basis"),
+    ("pro: schedule dropped", "optim/pro_kl_shampoo.cpp", ".lr = options_.lr * info.lr_multiplier", ".lr = options_.lr"),
+    ("pro: complement not projected once more", "optim/pro_kl_shampoo.cpp",
+     "    project(context, s, complement, complement, inside, s.state[kU], m, n, r);\n", ""),
+    ("pro: complements skipped at r = n are not counted", "optim/pro_kl_shampoo.cpp", "events_.skipped_complements += s.count;", ""),
+    ("pro: complements of rounding are not counted", "optim/pro_kl_shampoo.cpp", "scale[k] == 0;", "scale[k] == 1;"),
+    ("pro: subspace share of the outside", "optim/pro_kl_shampoo.cpp", "inside / (inside + outside)", "inside / outside"),
     ("pro: orientation", "optim/pro_kl_shampoo.cpp", "&& rows > cols;", "&& rows < cols;"),
     ("pro: left root on the wrong side", "optim/pro_kl_shampoo.cpp", ".b_transposed = transposed});", ".b_transposed = !transposed && m == n});"),
     ("pro: core root dropped", "optim/pro_kl_shampoo.cpp",
@@ -94,6 +114,16 @@ MUTANTS = [
     ("pro: seed level", "optim/pro_kl_shampoo.cpp", "1 / std::sqrt(static_cast<double>(m * n))", "2 / std::sqrt(static_cast<double>(m * n))"),
     # optim/seeding
     ("seeding: zero gradients seed", "optim/seeding.h", "squares[k] > 0", "squares[k] >= 0"),
+    # optim/report, spectrum
+    ("report: scale inside the root", "optim/report.cpp", "scale * std::sqrt(updates[k] / elements)", "std::sqrt(scale * updates[k] / elements)"),
+    ("report: weight squared", "optim/report.cpp", "std::sqrt(weights[k] / elements)", "weights[k] / elements"),
+    ("report: greatest eigenvalue for the least", "optim/report.cpp", "_min\", name, what), ascending[0]", "_min\", name, what), ascending[n - 1]"),
+    ("report: retries are failures", "optim/report.cpp", "\"retried_factorisations\", events.retried", "\"retried_factorisations\", events.failed"),
+    ("report: times never start anew", "optim/report.cpp", "  times = {};\n", ""),
+    ("report: AdamW's correction the other way", "optim/adamw.cpp", "m_scale * m[j] /", "m[j] / m_scale /"),
+    ("spectrum: a tail one shorter", "optim/spectrum.cpp", "i < n - rank; i++) tail.grow();", "i < n - rank - 1; i++) tail.grow();"),
+    ("spectrum: sum of the logarithms for their mean", "optim/spectrum.cpp", "- logarithms_ / count_", "- logarithms_"),
+    ("spectrum: floor dropped", "optim/spectrum.cpp", "kernels::kSpectrumFloor * mean_", "1e-30 * mean_"),
     # optim/adamw, schedule, gradient_norm, routing
     ("adamw: b1 for b2", "optim/adamw.cpp", ".b2 = options_.b2", ".b2 = options_.b1"),
     ("adamw: gradient scale dropped", "optim/adamw.cpp", ".gradient_scale = info.gradient_scale", ".gradient_scale = 1"),
@@ -105,13 +135,25 @@ MUTANTS = [
     ("schedule: warm-up one late", "optim/schedule.cpp", "ratio(step + 1, s.warmup)", "ratio(step, s.warmup)"),
     ("schedule: cosine of half a turn more", "optim/schedule.cpp", "std::cos(std::numbers::pi * p)", "std::cos(2 * std::numbers::pi * p)"),
     ("schedule: linear for the root", "optim/schedule.cpp", "fall * std::sqrt(ratio(step - start, s.steps - start))", "fall * ratio(step - start, s.steps - start)"),
+    ("schedule: linear to zero", "optim/schedule.cpp", "return 1.0 - fall * p;", "return 1.0 - p;"),
+    ("schedule: plateau without its warm-up", "optim/schedule.cpp", "std::max(s.warmup, s.steps - decay)", "s.steps - decay"),
+    ("schedule: plateau one longer", "optim/schedule.cpp", "std::max(s.warmup, s.steps - decay)", "std::max(s.warmup, s.steps - decay) + 1"),
     ("norm: root dropped", "optim/gradient_norm.cpp", "return std::sqrt(sum);", "return sum;"),
     ("norm: clip inverted", "optim/gradient_norm.cpp", "? clip / norm : 1.0", "? norm / clip : 1.0"),
     ("routing: what does not decay decays", "optim/routing.cpp", "without_decay.wd = 0;", ""),
     ("routing: Q, K, V whole", "optim/routing.cpp", "batch_by_shape(table, hidden, Fused::split)", "batch_by_shape(table, hidden, Fused::whole)"),
+    ("routing: matrices of one row", "optim/routing.cpp", "p.shape[0] < 2 ||", "p.shape[0] < 1 ||"),
+    ("routing: matrices of one column", "optim/routing.cpp", "p.shape[1] < 2)", "p.shape[1] < 1)"),
+    ("routing: parts of one row", "optim/routing.cpp", "return s.rows > 1;", "return s.rows > 0;"),
+    ("routing: embeddings are hidden", "optim/routing.cpp", "p.kind != ParameterKind::matrix || p.shape.size() != 2", "p.shape.size() != 2"),
     # kernels
     ("floor dropped", "kernels/matrix.h", "kSpectrumFloor = 1e-10", "kSpectrumFloor = 1e-30"),
     ("ridge dropped", "kernels/cpu/matrix.cpp", "1e-6 * trace / size", "1e-12 * trace / size"),
+    ("root: bound without its margin", "kernels/cpu/matrix.cpp", "1.01 * (other < bound", "1.0 * (other < bound"),
+    ("root: larger of the two bounds", "kernels/cpu/matrix.cpp", "(other < bound ? other : bound)", "(other < bound ? bound : other)"),
+    ("complement: skipped too late", "kernels/cpu/shampoo.cpp", "complement > 1e-5 * __builtin_sqrt", "complement > 1e-6 * __builtin_sqrt"),
+    ("complement: skipped too early", "kernels/cpu/shampoo.cpp", "complement > 1e-5 * __builtin_sqrt", "complement > 1e-4 * __builtin_sqrt"),
+    ("complement: graft without the tail's root", "kernels/cpu/shampoo.cpp", "p.tail_root[k] * complement / length", "complement / length"),
     ("rotate: mu inside", "kernels/cpu/shampoo.cpp", "+ mu * outside;", "- mu * outside;"),
     ("rotate: mu stays", "kernels/cpu/shampoo.cpp", "static_cast<float>(mu + moved)", "static_cast<float>(mu - moved)"),
     ("tail: average", "kernels/cpu/shampoo.cpp", "p.whole[k] - p.inside[k]", "p.whole[k]"),
@@ -154,7 +196,7 @@ def main():
         found = (ROOT / path).read_text().count(before)
         if found != 1:
             sys.exit(f"{name}: {path} holds what is to be replaced {found} times: {before!r}")
-    survivors, built = [], 0
+    survivors, uncompiled, built = [], [], 0
     with tempfile.TemporaryDirectory(prefix="kiln-mutants-") as temporary:
         copy = pathlib.Path(temporary)
         for part in ("CMakeLists.txt", "CMakePresets.json", "cmake", "src", "kernels", "models", "optim", "data", "tests"):
@@ -163,8 +205,9 @@ def main():
         build = ["ninja", "-C", "build/release", f"-j{arguments.jobs}", "test_optim"]
         if run(["cmake", "--preset", "release", "-DKILN_BENCHMARKS=OFF", "-DKILN_CUDA=OFF", "-DKILN_UNITY=OFF"], copy, 600).returncode or run(build, copy, 3600).returncode:
             sys.exit("the unbroken copy does not build")
-        if not arguments.only and verdict(copy) != "SURVIVED":
-            sys.exit("the unbroken copy fails its tests")
+        unbroken = "SURVIVED" if arguments.only else verdict(copy)
+        if unbroken != "SURVIVED":
+            sys.exit(f"the unbroken copy should survive its tests: {unbroken}")
         for n in chosen:
             name, path, before, after = MUTANTS[n]
             original = (copy / path).read_text()
@@ -172,7 +215,7 @@ def main():
             made = run(build, copy, 3600)
             if made.returncode:
                 print(f"{n:3} {name}: does not compile\n{made.stdout[-2000:]}", flush=True)
-                survivors.append(name)
+                uncompiled.append(name)
             else:
                 built += 1
                 came_to = verdict(copy)
@@ -180,8 +223,8 @@ def main():
                 if came_to != "killed":
                     survivors.append(name)
             (copy / path).write_text(original)
-    print(f"{built} mutants built, {len(survivors)} not killed: {survivors}")
-    sys.exit(1 if survivors else 0)
+    print(f"{built} mutants built, {len(survivors)} not killed: {survivors}; {len(uncompiled)} did not compile: {uncompiled}")
+    sys.exit(1 if survivors or uncompiled else 0)
 
 
 if __name__ == "__main__":

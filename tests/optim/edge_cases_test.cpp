@@ -4,6 +4,7 @@
 #include "optim/muon.h"
 #include "optim/pro_kl_shampoo.h"
 #include "tests/optim/batch.h"
+#include "tests/optim/recorder.h"
 #include "tests/optim/reference_shampoo.h"
 
 namespace kiln::tests {
@@ -106,6 +107,79 @@ TEST(EdgeCases, FailedFactorisationsAreCounted) {
   EXPECT_EQ(kl.events().failed, 1);
   EXPECT_EQ(batch.state("q_a").x, before.x);  // the old basis stays
   EXPECT_TRUE(std::isfinite(reference::norm(batch.param(0))));
+}
+
+// As above, of Pro-KLShampoo: the left basis and U stay; S^(-1/2), which is made anew at every step, is that of the identity
+// where S is not finite.
+TEST(EdgeCases, FailedFactorisationsOfProAreCounted) {
+  const ProKlShampooOptions options{.wd = 0,
+                                    .refresh = 2,
+                                    .rank = 5,
+                                    .tracker = Tracker::accumulate,
+                                    .tracker_every = 2,
+                                    .set = &newton_schulz_set("polar_express")};
+  const auto broken = [](Matrix s) {
+    s(0, 3) = INFINITY;
+    if (s.rows == s.cols) s(3, 0) = INFINITY;
+    return s;
+  };
+  for (const char* state : {"s_a", "y", "s"}) {
+    SCOPED_TRACE(state);
+    ProKlShampoo pro(options);
+    Batch batch(pro, 8, 12);
+    batch.set_param(0, weights(8, 12));
+    batch.set_grad(0, gradient(8, 12, 1));
+    batch.step(1);
+    const Matrix qa = batch.state("q_a"), u = batch.state("u"), s = batch.state("s");
+    batch.set_state(state, broken(batch.state(state)));
+    batch.set_param(0, Matrix(8, 12));
+    batch.set_grad(0, gradient(8, 12, 2));
+    Recorder recorder;
+    batch.step(2, 1, 1, &recorder);
+    EXPECT_EQ(pro.events().failed, 1);
+    EXPECT_EQ(recorder.values.at("pro-kl-shampoo.failed_factorisations"), 1);
+    const std::string which = state;
+    EXPECT_EQ(batch.state("q_a").x == qa.x, which == "s_a");
+    EXPECT_EQ(batch.state("u").x == u.x, which == "y");
+    if (which == "s") {
+      EXPECT_FALSE(recorder.values.contains("matrix0.subspace_eigenvalue_min"));
+      // D_1 = X U U^T: with D_2 = c NewtonSchulz(X - X U U^T) outside of span(U), D U = X U.
+      const Matrix x = reference::power(qa, std::vector<double>(8, s(0, 0)), -0.5) * batch.state("m");
+      const Matrix d = -1 / options.lr * batch.param(0);
+      EXPECT_LE(reference::norm(d * u - x * u), 1e-5 * reference::norm(x * u));
+    }
+    EXPECT_TRUE(std::isfinite(reference::norm(batch.param(0))));
+    for (int t = 3; t <= 8; t++) {
+      batch.set_grad(0, gradient(8, 12, static_cast<uint64_t>(t)));
+      batch.step(t);
+      EXPECT_TRUE(std::isfinite(reference::norm(batch.param(0)))) << t;
+    }
+  }
+}
+
+// Elements of 2.5e38 fit into fp32, the norm of eight of them does not: fp64 does it, and no basis is left as it was.
+TEST(EdgeCases, RetriedFactorisationsAreCounted) {
+  KlShampoo kl({.refresh = 2});
+  ProKlShampoo pro({.refresh = 2, .rank = 3, .set = &newton_schulz_set("polar_express")});
+  for (Optimizer* optimizer : {static_cast<Optimizer*>(&kl), static_cast<Optimizer*>(&pro)}) {
+    Batch batch(*optimizer, 8, 12);
+    batch.set_param(0, weights(8, 12));
+    batch.set_grad(0, gradient(8, 12, 1));
+    batch.step(1);
+    batch.set_state("q_a", reference::identity(8));
+    Matrix s = reference::identity(8, 2e38);
+    for (double& v : s.x) v += 0.5e38;
+    batch.set_state("s_a", s);
+    batch.set_grad(0, gradient(8, 12, 2));
+    Recorder recorder;
+    batch.step(2, 1, 1, &recorder);
+    const std::string name(optimizer->name());
+    EXPECT_EQ(recorder.values.at(name + ".retried_factorisations"), 1) << name;
+    EXPECT_EQ(recorder.values.at(name + ".failed_factorisations"), 0) << name;
+    const Matrix q = batch.state("q_a"), gram = reference::transpose(q) * q;
+    EXPECT_NE(q.x, reference::identity(8).x);
+    EXPECT_LE(reference::norm(gram - reference::identity(8)), 1e-5);
+  }
 }
 
 // One call per shape: the number of kernel calls does not grow with the number of matrices.

@@ -3,13 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/table.h"
 #include "tests/optim/batch.h"
 #include "tests/optim/reference_shampoo.h"
 
 namespace kiln::tests {
 namespace {
 
-using namespace reference;
+using reference::coupled_root, reference::eigen, reference::identity, reference::norm, reference::power,
+    reference::qr, reference::trace;
 
 struct RootRun {
   Matrix by_products, by_eigen;
@@ -64,6 +66,42 @@ TEST(MatrixRoot, ErrorOverConditionNumbers) {
     EXPECT_LE(products, 2e-5 + 30 * ridged.values[0] / ridged.values[n - 1] * kUnit) << condition;
     EXPECT_LE(eigen_error, 30 * (condition + 10) * kUnit) << condition;
     EXPECT_EQ(run.events.slow_roots, 0);
+  }
+}
+
+// L is 1.01 times the smaller of two bounds, each of which is the smaller one here once; sums are in fp64.
+TEST(MatrixRoot, StartsFromAnUpperBoundOfTheLargestEigenvalue) {
+  Matrix diagonal(12, 12);
+  for (size_t i = 0; i < 12; i++) diagonal(i, i) = static_cast<double>(i + 1);
+  const Matrix mixed(4, 4,
+                     {2.5, 0.5, 0.5, 0.5, 0.5, 1.5, 0.5, -0.5, 0.5, 0.5, 1.5, -0.5, 0.5, -0.5, -0.5, 2.5});
+  for (const auto& [given, trace_is_smaller] : {std::pair{mixed, true}, {diagonal, false}}) {
+    const size_t n = given.rows;
+    const double size = static_cast<double>(n);
+    const Matrix s = given + identity(n, 1e-6 * trace(given) / size);
+    const double mean = trace(s) / size,
+                 by_trace = mean + std::sqrt((size - 1) * (norm(s) * norm(s) / size - mean * mean));
+    Matrix d(n, 1), absolute = s;
+    for (double& v : absolute.x) v = std::abs(v);
+    for (size_t i = 0; i < n; i++) {
+      for (size_t j = 0; j < n; j++) d(i, 0) += absolute(i, j);
+    }
+    const Matrix turned = absolute * d;
+    double by_rows = 0;
+    for (size_t i = 0; i < n; i++) by_rows = std::max(by_rows, turned(i, 0) / d(i, 0));
+    ASSERT_EQ(by_trace < by_rows, trace_is_smaller) << by_trace << " " << by_rows;
+    ASSERT_GE(std::min(by_trace, by_rows), eigen(s).values[0] * (1 - 1e-12));
+
+    Machine machine;
+    std::vector<float> in(given.x.begin(), given.x.end()), y(in.size());
+    float *from = in.data(), *to = y.data();
+    double inverse_root = 0;
+    kernels::root_start(
+        machine.context,
+        {.y = &to, .inverse_root = &inverse_root, .s = &from, .count = 1, .n = static_cast<int64_t>(n)});
+    const double largest = 1.01 * std::min(by_trace, by_rows);
+    EXPECT_NEAR(inverse_root * std::sqrt(largest), 1, 1e-12);
+    EXPECT_LE(norm(Matrix(n, n, {y.begin(), y.end()}) - 1 / largest * s), kUnit * norm(1 / largest * s));
   }
 }
 

@@ -17,13 +17,14 @@ constexpr double kTolerance = 1e-4;
 
 void expect_muon(MuonOptions options, ShapeOf shape) {
   reference::Muon expected;
+  expected.lr = options.lr, expected.mu = options.mu, expected.wd = options.wd;
   expected.nesterov = options.nesterov;
   expected.scale = options.scale == MuonScale::match_rms ? "match_rms" : "spectral";
   expected.set = options.set->name;
   Muon muon(options);
   EXPECT_LE(error_after(muon, expected, shape.rows, shape.cols), kTolerance)
       << shape.rows << " x " << shape.cols << " " << expected.scale << " " << expected.set << " "
-      << options.nesterov;
+      << options.nesterov << " lr " << options.lr << " mu " << options.mu << " wd " << options.wd;
 }
 
 // Of a reference that decomposes large factors at every step.
@@ -41,6 +42,7 @@ TEST_P(OfShape, Muon) {
     }
   }
   expect_muon({.nesterov = false, .set = &newton_schulz_set("jordan")}, GetParam());
+  expect_muon({.lr = 0.02, .mu = 0.8, .wd = 0, .set = &newton_schulz_set("jordan")}, GetParam());
 }
 TEST(Agreement, MuonLarge) {
   expect_muon({.set = &newton_schulz_set("jordan")}, {128, 512});
@@ -48,13 +50,15 @@ TEST(Agreement, MuonLarge) {
 
 void expect_kl(KlShampooOptions options, ShapeOf shape, int steps = 50) {
   reference::KlShampoo expected;
-  expected.eps = options.eps;
+  expected.lr = options.lr, expected.b1 = options.b1, expected.b2 = options.b2, expected.eps = options.eps;
+  expected.wd = options.wd, expected.refresh = static_cast<int>(options.refresh);
   expected.root = options.root == Root::eigenbasis ? "eigenbasis" : "newton_schulz";
   expected.init = options.init == Init::gradient ? "gradient" : "constant";
   KlShampoo kl(options);
   EXPECT_LE(error_after(kl, expected, shape.rows, shape.cols, steps), kTolerance)
       << shape.rows << " x " << shape.cols << " " << expected.root << " " << expected.init << " eps "
-      << options.eps;
+      << options.eps << " lr " << options.lr << " b1 " << options.b1 << " b2 " << options.b2 << " wd "
+      << options.wd << " refresh " << options.refresh;
   EXPECT_EQ(kl.events().failed + kl.events().retried + kl.events().slow_roots, 0);
 }
 
@@ -62,6 +66,17 @@ TEST_P(OfShape, KlShampoo) {
   expect_kl({}, GetParam());
   expect_kl({.eps = 1e-2}, GetParam());
   expect_kl({.init = Init::constant}, GetParam());
+}
+// A refresh must not come before the larger side's factor has full rank, after more steps than the larger side is times the
+// smaller one: until then rounding decides which basis of its null space QR completes, in fp32 and in fp64.
+TEST_P(OfShape, KlShampooNumbers) {
+  const int64_t refresh = GetParam().rows == GetParam().cols ? 3 : 7;
+  expect_kl({.lr = 0.01}, GetParam(), 12);
+  expect_kl({.b1 = 0.9}, GetParam(), 12);
+  expect_kl({.b2 = 0.98}, GetParam(), 12);
+  expect_kl({.wd = 0}, GetParam(), 12);
+  expect_kl({.refresh = refresh}, GetParam(), 16);
+  expect_kl({.lr = 0.01, .b1 = 0.9, .b2 = 0.98, .wd = 0, .refresh = refresh}, GetParam());
 }
 TEST_P(OfShape, KlShampooByNewtonSchulzRoots) {
   expect_kl({.root = Root::newton_schulz}, GetParam(), steps_of_slow_reference(GetParam()));
@@ -73,6 +88,8 @@ TEST(Agreement, KlShampooLarge) {
 void expect_pro(ProKlShampooOptions options, ShapeOf shape, int steps = 50) {
   options.set = &newton_schulz_set(options.complement == Complement::polar ? "jordan" : "polar_express");
   reference::ProKlShampoo expected;
+  expected.lr = options.lr, expected.b1 = options.b1, expected.b2 = options.b2, expected.wd = options.wd;
+  expected.refresh = static_cast<int>(options.refresh);
   expected.rank = static_cast<size_t>(options.rank);
   expected.tracker_every = static_cast<int>(options.tracker_every);
   expected.root = options.root == Root::eigenbasis ? "eigenbasis" : "newton_schulz";
@@ -90,12 +107,21 @@ void expect_pro(ProKlShampooOptions options, ShapeOf shape, int steps = 50) {
   EXPECT_LE(error_after(pro, expected, shape.rows, shape.cols, steps), kTolerance)
       << shape.rows << " x " << shape.cols << " rank " << options.rank << " " << expected.root << " "
       << expected.orientation << " " << expected.complement << " " << expected.complement_scale << " "
-      << expected.tracker << " every " << options.tracker_every;
+      << expected.tracker << " every " << options.tracker_every << " lr " << options.lr << " b1 "
+      << options.b1 << " b2 " << options.b2 << " wd " << options.wd << " refresh " << options.refresh;
   EXPECT_EQ(pro.events().failed + pro.events().retried + pro.events().slow_roots, 0);
 }
 
 TEST_P(OfShape, ProDefaults) {
   for (int64_t rank : {16, 1}) expect_pro({.rank = rank}, GetParam());
+}
+TEST_P(OfShape, ProNumbers) {
+  expect_pro({.lr = 0.01, .rank = 16}, GetParam(), 12);
+  expect_pro({.b1 = 0.9, .rank = 16}, GetParam(), 12);
+  expect_pro({.b2 = 0.98, .rank = 16}, GetParam(), 12);
+  expect_pro({.wd = 0, .rank = 16}, GetParam(), 12);
+  expect_pro({.refresh = 3, .rank = 16}, GetParam(), 16);
+  expect_pro({.lr = 0.01, .b1 = 0.9, .b2 = 0.98, .wd = 0, .refresh = 3, .rank = 16}, GetParam());
 }
 TEST_P(OfShape, ProOrientation) {
   expect_pro({.rank = 16, .orientation = Orientation::input}, GetParam());

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <set>
 
+#include "optim/muon.h"
 #include "src/core/error.h"
 #include "tests/optim/support.h"
 
@@ -115,6 +116,28 @@ TEST(Routing, FusedMatricesCanBeSplitByRows) {
                                       "h.1.qkv.weight.v", "h.1.proj.weight"}));
   EXPECT_EQ(square->sources[2].parameter, 2);
   EXPECT_EQ(square->sources[2].first_row, 12);
+}
+
+// What has one row or column, in one of its parts even, is AdamW's, and so is what is no hidden matrix.
+TEST(Routing, HiddenMatricesHaveMoreThanOneRowAndColumn) {
+  ParameterTable table;
+  table.add("least", {2, 2}, ParameterKind::matrix);
+  table.add("row", {1, 6}, ParameterKind::matrix);
+  table.add("column", {6, 1}, ParameterKind::matrix);
+  table.add("fused", {5, 4}, ParameterKind::matrix, {{"a", 0, 3}, {"b", 3, 2}});
+  table.add("thin", {4, 4}, ParameterKind::matrix, {{"a", 0, 3}, {"b", 3, 1}});
+  table.add("embedding", {5, 4}, ParameterKind::embedding);
+  table.add("head", {5, 4}, ParameterKind::head);
+  const Routing routing = route(table, std::make_unique<optim::Muon>(optim::MuonOptions{}), kAdamW);
+  std::map<std::string, std::set<std::string>> names;
+  for (const auto& group : routing.groups) {
+    for (const auto& batch : group.batches) {
+      names[std::string(group.optimizer->name())].insert(batch.matrices.names.begin(),
+                                                         batch.matrices.names.end());
+    }
+  }
+  EXPECT_EQ(names["muon"], (std::set<std::string>{"least", "fused.a", "fused.b"}));
+  EXPECT_EQ(names["adamw"], (std::set<std::string>{"row", "column", "thin", "embedding", "head"}));
 }
 
 TEST(Routing, GroupsWithoutParametersAreLeftOut) {

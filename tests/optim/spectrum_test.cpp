@@ -2,10 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-
 #include "optim/kl_shampoo.h"
 #include "tests/optim/batch.h"
+#include "tests/optim/recorder.h"
 #include "tests/optim/reference_linear_algebra.h"
 
 namespace kiln::tests {
@@ -52,12 +51,6 @@ TEST(TailGap, FloorsWhatIsZeroOrNegative) {
   EXPECT_EQ(tail_gap(nothing.data(), 4, 1), 0);
   EXPECT_TRUE(std::isnan(tail_gap(broken.data(), 3, 0)));
 }
-
-class Recorder : public MetricSink {
- public:
-  void record(std::string_view name, double value) override { values[std::string(name)] = value; }
-  std::map<std::string, double> values;
-};
 
 // log(AM/GM) of what the reference's eigen-decomposition leaves past `rank`.
 double reference_gap(const Matrix& factor, size_t rank) {
