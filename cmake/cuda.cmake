@@ -69,7 +69,8 @@ target_link_libraries(kiln_cublaslt_loader PUBLIC kiln_core kiln_cuda_runtime ${
 add_library(kiln_cublaslt INTERFACE)
 target_link_libraries(kiln_cublaslt INTERFACE $<IF:${emulated},kiln_cuda_emulator_libraries,kiln_cublaslt_loader>)
 
-set(KILN_CUDA_FLAGS -std=c++20 -O3 -lineinfo --compress-mode=none --expt-relaxed-constexpr
+set(KILN_CUDA_CODE_FLAGS -std=c++20 -O3 -lineinfo --compress-mode=none --expt-relaxed-constexpr)  # of any architecture
+set(KILN_CUDA_FLAGS ${KILN_CUDA_CODE_FLAGS}
     -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90,code=[sm_90,compute_90]
     -gencode arch=compute_100,code=[sm_100,compute_100]
     -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror)

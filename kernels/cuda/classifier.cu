@@ -38,7 +38,8 @@ __device__ __forceinline__ Normaliser merged(const Normaliser& a, const Normalis
   return n;
 }
 
-// The same in each lane: the two sides of an exchange compute the same sum.
+// The same in each lane but for rounding: nvcc makes a fused multiply-add of one of the two products, which on either side of
+// an exchange is another. Lane 0's is what the block goes on with.
 __device__ __forceinline__ Normaliser warp_merged(Normaliser n) {
 #pragma unroll
   for (int distance = kLanes / 2; distance > 0; distance /= 2) {

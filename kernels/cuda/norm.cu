@@ -111,6 +111,9 @@ struct OwnSums {
 // Blocks on a multiprocessor at once: 64 registers a thread. Left to itself, ptxas takes fewer and spills.
 constexpr int kBlocksTogether = 4;
 
+// The widest rows fit the 99 KiB that a block may ask for on sm_86, 89 and 120, which have the least.
+static_assert(2 * kMostNormColumns * int64_t{sizeof(float)} + int64_t{sizeof(float2[2][kWarps])} <= 99 * 1024);
+
 // One block a chunk of rows, which it goes through one by one: a sweep for the row's two means and the sums of d_weight
 // and d_bias, then one that writes d_in, at offsets that are whole numbers of vectors, (...) * N: otherwise nvcc takes the
 // stores apart.

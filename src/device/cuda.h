@@ -65,11 +65,11 @@ class CudaEvent {
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;
 
+  void* handle() const { return handle_; }  // a cudaEvent_t
   void record(const CudaStream& stream);
   void synchronize() const;  // the host waits for the point last recorded; for none, it does not
 
  private:
-  friend class CudaStream;
   void* handle_ = nullptr;
 };
 

@@ -26,8 +26,10 @@ CudaStaging::CudaStaging(size_t buffer_bytes) : buffer_bytes_(buffer_bytes) {
   buffers_[1].memory = static_cast<char*>(memory) + buffer_bytes_;
 }
 
-// Copies may still be under way; cudaFreeHost waits for them.
+// Copies may still be under way, also after an exception, and nothing says that cudaFreeHost waits for them. Where these
+// calls fail, so has the GPU, and whoever uses it next is told.
 CudaStaging::~CudaStaging() {
+  for (const Buffer& buffer : buffers_) cudaEventSynchronize(static_cast<cudaEvent_t>(buffer.used.handle()));
   cudaFreeHost(buffers_[0].memory);
 }
 

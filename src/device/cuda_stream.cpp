@@ -27,7 +27,7 @@ CudaStream::~CudaStream() {
 }
 
 void CudaStream::wait_for(const CudaEvent& event) {
-  check(cudaStreamWaitEvent(stream_of(handle_), event_of(event.handle_), 0), "ordering streams");
+  check(cudaStreamWaitEvent(stream_of(handle_), event_of(event.handle()), 0), "ordering streams");
 }
 
 void CudaStream::synchronize() {

@@ -117,6 +117,19 @@ TEST(CudaStaging, CarriesAnySizeThereAndBack) {
   }
 }
 
+// The buffers go while copies from them may be on their way.
+TEST(CudaStaging, EndsAfterItsLastCopies) {
+  constexpr size_t kBuffer = 4096, n = 2 * kBuffer;
+  Gpu gpu;
+  const DeviceArray<unsigned char> array(gpu, static_cast<int64_t>(n));
+  for (unsigned char seed = 1; seed <= 8; seed++) {
+    CudaStaging(kBuffer).upload(array.data(), bytes_of(n, seed).data(), n, gpu.stream());
+    std::vector<unsigned char> back(n);
+    CudaStaging(kBuffer).download(back.data(), array.data(), n, gpu.stream());
+    EXPECT_EQ(back, bytes_of(n, seed)) << int{seed};
+  }
+}
+
 TEST(CudaStream, EventsOrderStreams) {
   Gpu gpu;
   CudaStream other;

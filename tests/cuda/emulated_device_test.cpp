@@ -29,12 +29,18 @@ cudaError_t __real_cudaMalloc(void** pointer, size_t bytes);
 cudaError_t __wrap_cudaMalloc(void** pointer, size_t bytes);
 cudaError_t __real_cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
 cudaError_t __wrap_cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t __real_cudaSetDevice(int device);
+cudaError_t __wrap_cudaSetDevice(int device);
 
 cudaError_t __wrap_cudaMalloc(void** pointer, size_t bytes) {
   return of_malloc.is_due() ? cudaErrorMemoryAllocation : __real_cudaMalloc(pointer, bytes);
 }
 cudaError_t __wrap_cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   return of_memset.is_due() ? cudaErrorLaunchFailure : __real_cudaMemsetAsync(to, value, bytes, stream);
+}
+// For program.py: a GPU that is there, but does not work.
+cudaError_t __wrap_cudaSetDevice(int device) {
+  return std::getenv("KILN_TEST_BROKEN_GPU") ? cudaErrorDevicesUnavailable : __real_cudaSetDevice(device);
 }
 }
 

@@ -1,4 +1,5 @@
 // What is refused before anything is launched.
+#include "src/device/cuda_check.h"
 #include "tests/cuda/support.h"
 
 namespace kiln::tests::launch_test {
@@ -26,6 +27,13 @@ TEST(CudaKernels, NeedAStream) {
   expect_refusal(gpu, kernels::gelu_forward, {out.data(), x.data(), 4, DType::f32}, words);
   expect_refusal(gpu, kernels::linear_forward,
                  {out.data(), x.data(), &square, nullptr, 2, 2, 2, 2, DType::f32}, words);
+}
+
+TEST(CudaCheck, TakesAsManyBlocksAsCudaAndNoMore) {
+  constexpr int64_t kMostX = 2147483647, kMostY = 65535;  // CUDA C++ Programming Guide, compute capabilities
+  EXPECT_NO_THROW(check_grid(kMostX, kMostY, "it"));
+  EXPECT_THROW(check_grid(kMostX + 1, 1, "it"), Error);
+  EXPECT_THROW(check_grid(1, kMostY + 1, "it"), Error);
 }
 
 // A multiple of 2^32 blocks: cut off to 32 bits there would be none, and nothing would be computed.

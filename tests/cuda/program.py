@@ -1,6 +1,6 @@
 """device.kind=cuda from the outside: one plain sentence and exit code 4 where there is no driver or no device, and the first
-missing kernel by its name where there is. The tests of kernels are skipped in one sentence where no GPU is good enough. The
-arguments are a kiln and a program of tests that are linked with the emulator."""
+missing kernel by its name where there is. The tests of kernels are skipped in one sentence where no GPU is good enough, and
+fail where one does not work. The arguments are a kiln and a program of tests that are linked with the emulator."""
 
 import os
 import pathlib
@@ -42,11 +42,14 @@ for command in (TRAIN, BENCH, PLAN):
 refused(EMULATED, PLAN, missing, KILN_EMULATOR_DEVICES="-1")
 require("CUDA emulator" in run(EMULATED, "--version").stdout, "kiln --version lacks the device")
 
-for environment, sentence in (({"KILN_EMULATOR_DEVICES": "-1"}, "no CUDA driver on this machine"),
+for environment, sentence in (*(({"KILN_EMULATOR_DEVICES": devices}, sentence) for devices, sentence in MACHINES.items()),
                               ({"KILN_EMULATOR_CAPABILITY": "75"}, "has compute capability 7.5; kiln needs 8.0 or later")):
     result = run(TESTS, "--gtest_filter=CudaDevice.*", **environment)
     require(result.returncode == 77 and result.stdout.startswith("skipped: ") and sentence in result.stdout
             and result.stdout.count("\n") == 1, f"{environment}: exit code {result.returncode}\n{result.stdout}{result.stderr}")
+result = run(TESTS, "--gtest_filter=CudaDevice.*", KILN_TEST_BROKEN_GPU="1")
+require(result.returncode == 1 and result.stdout.startswith("error: choosing the GPU"),
+        f"a broken GPU: exit code {result.returncode}\n{result.stdout}{result.stderr}")
 
 # The real one starts wherever it is, and says what it found.
 version = run(KILN, "--version").stdout

@@ -18,7 +18,8 @@ kiln_compile_together(test_cuda)
 target_compile_options(test_cuda PRIVATE $<$<CONFIG:Release>:-O1>)
 set_target_properties(test_cuda PROPERTIES KILN_EMULATED ON LINKER_LANGUAGE CXX)
 target_link_libraries(test_cuda PRIVATE kiln_kernels GTest::gtest)
-target_link_options(test_cuda PRIVATE -Wl,--wrap=cudaMalloc,--wrap=cudaMemsetAsync)  # calls that fail when a test wants it
+# Calls that fail when a test wants it.
+target_link_options(test_cuda PRIVATE -Wl,--wrap=cudaMalloc,--wrap=cudaMemsetAsync,--wrap=cudaSetDevice)
 math(EXPR timeout "120 * ${KILN_PATIENCE}")
 gtest_discover_tests(test_cuda TEST_PREFIX "cuda/" PROPERTIES TIMEOUT ${timeout})
 # All of it again with the kernels as nvcc translates them for later GPUs: other compilers, other instructions.
@@ -29,7 +30,7 @@ foreach(architecture 90 100)
     ENVIRONMENT KILN_EMULATOR_ARCHITECTURE=${architecture})
 endforeach()
 
-# On a GPU; skipped, in one line, where there is none that kiln could use.
+# On a GPU; skipped, in one line, where there is none that kiln could use. A GPU that does not work fails the test.
 add_executable(test_cuda_device $<TARGET_OBJECTS:test_cuda_anywhere>)
 set_target_properties(test_cuda_device PROPERTIES LINKER_LANGUAGE CXX)
 target_link_libraries(test_cuda_device PRIVATE kiln_kernels GTest::gtest)

@@ -1,20 +1,23 @@
 """Breaks the CUDA code one place at a time and sees its tests fail, on the CUDA emulator.
 
-    cuda.py --build BUILD [--count N] [--jobs J]
+    cuda.py --build BUILD --nvcc-flags='FLAGS' [--count N] [--jobs J]
 
-Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line, so they stay as they are when
-other lines change. Five of six are of device code in kernels/cuda: only the PTX is made of them, which the emulator executes in
-the place of what is linked (KILN_EMULATOR_PTX). Every sixth is of host code (HOST below): its object is compiled and linked into
-the program of tests in the place of the original's. Then the tests of that file run. What the compiler refuses, and what it
-translates to the same as before, is no mutant: it is counted apart, and another takes its place.
+Mutants: an operator at a place (cuda_places.py), drawn by a hash of seed, file, operator and line (and, among equal lines, of
+which it is), so they stay as they are when other lines change. Five of six are of device code in kernels/cuda: only the PTX is
+made of them, which the emulator executes in the place of what is linked (KILN_EMULATOR_PTX). Every sixth is of host code (HOST
+below): its object is compiled and linked into the program of tests in the place of the original's. Then the tests of that file
+run. What the compiler refuses, and what it translates to the same as before, is no mutant: it is counted apart, and another
+takes its place.
 
-A mutant is killed by a test that fails, by what the emulator finds (exit code 86, with a text), or, in host code, by a crash. It
-hangs, which counts as killed, if it uses ten times as much time as the original, of the processor's or in the emulator's steps.
-Whatever else ends the tests (no memory, an instruction or an option that the emulator does not know, a program that does not
-start) says nothing of them: the mutant is invalid, and another takes its place.
+A mutant is killed by a test that fails, by what the emulator finds (exit code 86, with a text), or, in host code, by a crash.
+It hangs, which counts as killed, if it uses at least ten times as much time as the original, of the processor's or in the
+emulator's steps. Whatever else ends the tests (no memory, an instruction or an option that the emulator does not know, a
+program that does not start) says nothing of them: the mutant is invalid, and another takes its place. If more are invalid than
+a tenth of those judged, the run fails.
 
-At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line and why
-(a run of fewer than 60 allows one that is not: whoever draws others may meet a survivor that nobody has seen)."""
+At least 95 % must be killed. Each survivor must be argued in docs/cuda-mutants.md, in a table of file, operator, mutated line
+(and which of equal ones it is, as printed) and why (a run of fewer than 60 allows one that is not: whoever draws others may
+meet a survivor that nobody has seen)."""
 
 import argparse
 import concurrent.futures
@@ -31,9 +34,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from cuda_places import draw_all
-from cuda_verdicts import run_tests, self_test
+from cuda_verdicts import run_tests, self_test, too_many_invalid
 
 ROOT = pathlib.Path(os.environ.get("KILN_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 FOLDER = "kernels/cuda"
@@ -46,10 +50,13 @@ TESTS = {  # which tests execute the kernels of a file
 HOST = {  # and which the host code
     "kernels/cuda/linear.cpp": "CudaLinear*:CudaKernels*",
     "kernels/cuda/cublaslt.cpp": "CudaLinear*:CudaKernels*",
+    "src/device/cuda_check.cpp": "CudaCheck*:CudaDevice*:CudaKernels*:CudaObstacle*",
+    "src/device/cuda_device.cpp": "CudaCheck*:CudaDevice*:CudaObstacle*",
     "src/device/cuda_memory.cpp": "CudaArena*:CudaDevice*:CudaStaging*",
     "src/device/cuda_staging.cpp": "CudaStaging*:CudaStream*:CudaArena*",
     "src/device/cuda_stream.cpp": "CudaStaging*:CudaStream*",
     **{f"{FOLDER}/{name}": f"{tests}:CudaKernels*" for name, tests in TESTS.items()},
+    **{f"{FOLDER}/{name}.cpp": f"{TESTS[name + '.cu']}:CudaKernels*" for name in ("activation", "classifier", "norm")},
 }
 DOC = "docs/cuda-mutants.md"
 LEAST_KILLED = 0.95
@@ -82,6 +89,7 @@ def run(command, **options):
 
 
 def used_seconds():
+    """Of the processor's, by all that the script has run: what others ran meanwhile only makes the patience greater."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -122,7 +130,7 @@ class Device:
         source = (place if mutant and mutant.file == name else ROOT) / FOLDER / name
         place.mkdir(exist_ok=True)
         output = place / f"{name}.ptx"
-        ran = run([self.options.nvcc, "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-arch=compute_80", "-ptx", "-I", place, "-I", ROOT,
+        ran = run([self.options.nvcc, *self.options.nvcc_flags, "-arch=compute_80", "-ptx", "-I", place, "-I", ROOT,
                    source, "-o", output])
         if ran.returncode:
             return None
@@ -201,8 +209,7 @@ class Host:
                 kept = [word for word in words[:at] if word != "-Werror" and not re.fullmatch(r"-W\w[\w-]*", word)]
                 for name in inside:
                     self.commands[name], self.together[name] = [*kept, "-w"], inside
-        nvcc = [self.options.nvcc, "-std=c++20", "-O3", "--compress-mode=none", "--expt-relaxed-constexpr", "-w",
-                "-gencode", "arch=compute_80,code=compute_80", "-I", str(ROOT)]
+        nvcc = [self.options.nvcc, *self.options.nvcc_flags, "-w", "-gencode", "arch=compute_80,code=compute_80", "-I", str(ROOT)]
         kernels = [name for name in HOST if name.endswith(".cu")]
         self.commands.update(dict.fromkeys(kernels, nvcc))
         self.together.update(dict.fromkeys(kernels, ()))  # as they are, they are in the library
@@ -266,10 +273,11 @@ class Host:
 
 
 def argued():
-    """{(file, operator, line as mutated)} of the table in DOC."""
+    """{(file, operator, line as mutated, which of equal lines)} of the table in DOC."""
     path = ROOT / DOC
-    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+?) \| `(.+?)` \|", path.read_text(), re.M) if path.exists() else []
-    return {(file, operator, line.replace("\\|", "|")) for file, operator, line in rows}
+    row = r"^\| `([^`]+)` \| ([^|]+?) \| `(.+?)`(?: \((\d+) from the end\))? \|"
+    rows = re.findall(row, path.read_text(), re.M) if path.exists() else []
+    return {(file, operator, line.replace("\\|", "|"), int(ordinal or 1)) for file, operator, line, ordinal in rows}
 
 
 def try_all(options, pool, folder):
@@ -283,7 +291,8 @@ def try_all(options, pool, folder):
     survivors, running = [], {}
     while True:
         done = tally["killed"] + tally["hung"] + tally["survived"]
-        while len(running) < min(options.jobs, options.count - done) and (following := next(mutants, None)):
+        wanted = 0 if too_many_invalid(tally["invalid"], options.count) else options.count - done
+        while len(running) < min(options.jobs, wanted) and (following := next(mutants, None)):
             number, mutant = following
             running[pool.submit((host if mutant.host else device).judge, f"mutant{number}", mutant)] = mutant
         if not running:
@@ -303,6 +312,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, help="where kiln was built: tests/test_cuda and kernels/cuda/X.cu.o")
     parser.add_argument("--nvcc", default="nvcc")
+    parser.add_argument("--nvcc-flags", default="", help="how the build calls nvcc, but for architectures and warnings")
     parser.add_argument("--ninja", default="ninja")
     parser.add_argument("--count", type=int, default=72, help="mutants that compile and differ (72)")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first of the order drawn")
@@ -311,9 +321,11 @@ def main():
     options = parser.parse_args()
     if options.self_test:
         return self_test()
-    if options.build is None:
-        parser.error("--build is missing")
+    if not (options.build and options.nvcc_flags):
+        parser.error("--build or --nvcc-flags is missing")
     options.build = options.build.resolve()
+    options.nvcc_flags = [flag for flag in shlex.split(options.nvcc_flags) if flag != "-lineinfo"]  # lines are no difference
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kiln-mutants-") as folder, \
             concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         tally, of_host, survivors = try_all(options, pool, pathlib.Path(folder))
@@ -322,11 +334,14 @@ def main():
     share = killed / max(1, done)
     print(f"{done} mutants, {of_host['killed'] + of_host['hung'] + of_host['survived']} of them of host code: {killed} killed "
           f"({100 * share:.1f} %; {tally['hung']} of them hung), {tally['survived']} survived; besides, {tally['the same']} translate to the same, "
-          f"the compiler refuses {tally['refused']}, {tally['invalid']} are invalid")
+          f"the compiler refuses {tally['refused']}, {tally['invalid']} are invalid; {time.monotonic() - start:.0f} s")
     known = argued()
-    open_ones = [m for m in survivors if (m.name, m.operator, m.mutated) not in known]
+    open_ones = [m for m in survivors if (m.name, m.operator, m.mutated, m.ordinal) not in known]
     for mutant in open_ones:
         print(f"not argued in {DOC}: {mutant}")
+    if too_many_invalid(tally["invalid"], options.count):
+        print("too many are invalid to say anything: see what ended them")
+        return 1
     if done < options.count:
         print(f"{options.count} were asked for, there are no more")
         return 1

@@ -114,7 +114,7 @@ def device_code(code):
         yield begin, end
 
 
-SAYS_ONLY = ("text_of", "name_of_status", "check")  # functions of messages
+SAYS_ONLY = ("text_of", "name_of_status", "check", "cuda_versions")  # functions of messages
 
 
 def host_code(code):
@@ -132,14 +132,17 @@ class Mutant:
         self.file, self.operator, self.text, self.host = file, operator, text[:begin] + replacement + text[end:], host
         self.name = file.split("/")[-1]
         self.number = text.count("\n", 0, begin) + 1
-        self.line = text.splitlines()[self.number - 1].strip()
+        lines = [line.strip() for line in text.splitlines()]
+        self.line = lines[self.number - 1]
         self.mutated = self.text.splitlines()[self.number - 1].strip()
+        self.ordinal = lines[self.number - 1:].count(self.line)  # among equal lines, counted from the end of the file
         start = text.rfind("\n", 0, begin) + 1
-        key = f"{SEED} {file} {operator} {self.line} {begin - start}"
+        key = f"{SEED} {file} {operator} {self.line} {begin - start}" + (f" {self.ordinal}" if self.ordinal > 1 else "")
         self.rank = hashlib.sha256(key.encode()).hexdigest()
 
     def __str__(self):
-        return f"{self.name}:{self.number}: {self.operator}: {self.line}  ->  {self.mutated or '(nothing)'}"
+        which = f" ({self.ordinal} from the end)" if self.ordinal > 1 else ""
+        return f"{self.name}:{self.number}: {self.operator}: {self.line}  ->  {self.mutated or '(nothing)'}{which}"
 
 
 def in_turn(queues):

@@ -53,6 +53,7 @@ __device__ void take_apart(float4* wide, volatile float* narrow, const float4* i
 }
 KERNEL taken_apart(float4* wide, float* narrow, const float4* in) { take_apart(wide, narrow, in); }
 KERNEL narrow_on_purpose(float4* wide, float* narrow, const float4* in) { take_apart(wide, narrow, in); }
+KERNEL narrow_elsewhere(float4* wide, float* narrow, const float4* in) { take_apart(wide, narrow, in); }
 KERNEL nothing_wide(float* out) { out[here()] = 1; }
 
 KERNEL without_mma(float* out, const float* in) { out[here()] = in[here()] * in[here() + 1]; }

@@ -13,12 +13,13 @@ namespaces; * stands for anything. The first that fits a kernel holds for it; ev
 fit a kernel.
 
   registers       the most that a thread may have, on any architecture
-  dynamic_shared  bytes asked for at launch, at most (0)
-  blocks          the least number of blocks that must fit a multiprocessor (1)
+  dynamic_shared  bytes asked for at launch (0) for which the blocks are counted; where a launch asks for more if rows are wider,
+                  those of a usual width: norm_backward's are 2 C floats with C = 768
+  blocks          the least number of blocks that must fit a multiprocessor then (1)
   ptx             {instruction: how many of them there must be at least, on every architecture}: parts of the name in order
                   ("cp.async", "mma.sync.bf16"); 128 stands for a width of 128 bits in whatever type ("ld.global.128")
   narrow          {"ld.global" | "st.shared" | ...: the most narrower accesses of that kind that there may be, on any
-                  architecture}. Only where ptx asks for 128 bits of that kind; there it is 0 unless declared, so that one wide
+                  architecture, or {"80": ..., "90": ..., "100": ...} on each}. Only where ptx asks for 128 bits of that kind; there it is 0 unless declared, so that one wide
                   access does not hide that the others have been taken apart
   allowed         {"spills" | "stack" | "local" | "f64" | "calls": why}
 """
@@ -104,7 +105,12 @@ def opcodes(body):
     return re.findall(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)[^\n]*;", body, re.M)
 
 
-def miscounted(gate, there):
+def most_narrow(gate, kind, architecture):
+    most = gate.get("narrow", {}).get(kind, 0)
+    return most.get(str(architecture), 0) if isinstance(most, dict) else most
+
+
+def miscounted(gate, there, architecture):
     """What the opcodes lack, and which accesses are too narrow, as ends of sentences."""
     for wanted, least in gate.get("ptx", {}).items():
         found = sum(is_match(wanted, opcode) for opcode in there)
@@ -113,8 +119,8 @@ def miscounted(gate, there):
         if wanted.endswith(".128"):
             kind = wanted.removesuffix(".128")
             narrow = sum(is_match(kind, opcode) and not is_match(wanted, opcode) for opcode in there)
-            if narrow > gate.get("narrow", {}).get(kind, 0):
-                yield f"{narrow} {kind} narrower than 128 bits, {gate.get('narrow', {}).get(kind, 0)} are declared"
+            if narrow > (most := most_narrow(gate, kind, architecture)):
+                yield f"{narrow} {kind} narrower than 128 bits, {most} are declared"
     for kind in gate.get("narrow", {}):
         if f"{kind}.128" not in gate.get("ptx", {}):
             yield f"narrow {kind} are declared, but no {kind}.128"
@@ -191,7 +197,7 @@ def look(sources, table, ptxas, occupancy):
                     for what, pattern in TEXT_FAULTS.items():
                         if what not in allowed and (found := re.search(pattern, body, re.M)):
                             faults.append(f"{where}: {what}: {line_around(body, found)}")
-                    faults += [f"{where}: {fault}" for fault in miscounted(gate, opcodes(body))]
+                    faults += [f"{where}: {fault}" for fault in miscounted(gate, opcodes(body), architecture)]
                     threads = re.search(r"\.(?:max|req)ntid (\d+)(?:, (\d+))?(?:, (\d+))?", header)
                     if not threads:
                         faults.append(f"{where}: no __launch_bounds__, so its registers are nobody's")
@@ -269,6 +275,8 @@ PLANTED = {  # kernel: (what is declared, what must be found; None: nothing)
     "one_wide_of_two": ({**GOOD, "ptx": {"ld.global.128": 2}, "narrow": {"ld.global": 4}}, "1 ld.global.128, 2 are declared"),
     "taken_apart": ({**GOOD, "ptx": {"st.global.128": 1}}, "4 st.global narrower than 128 bits, 0 are declared"),
     "narrow_on_purpose": ({**GOOD, "ptx": {"st.global.128": 1}, "narrow": {"st.global": 4}}, None),
+    "narrow_elsewhere": ({**GOOD, "ptx": {"st.global.128": 1}, "narrow": {"st.global": {"80": 3, "90": 4}}},
+                         "4 st.global narrower than 128 bits, 3 are declared"),
     "nothing_wide": ({**GOOD, "narrow": {"st.global": 1}}, "narrow st.global are declared, but no st.global.128"),
     "without_mma": ({**GOOD, "ptx": {"mma.sync": 1}}, "no mma.sync"),
     "with_mma": ({**GOOD, "ptx": {"mma.sync.bf16": 1}}, None),

@@ -10,8 +10,10 @@ if(KILN_HAS_CUDA)
                    ARGS --self-test --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} ${tools})
   if(NOT KILN_SANITIZE)  # what kills a mutant is the emulator, which is many times slower then
     kiln_python_test(mutation/cuda.py NAME mutation/cuda_verdicts ARGS --self-test)
-    set(mutants --build ${PROJECT_BINARY_DIR} --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} --ninja ${CMAKE_MAKE_PROGRAM})
-    kiln_python_test(mutation/cuda.py NAME mutation/cuda_few ARGS --count 12 ${mutants} TIMEOUT 600)
+    list(JOIN KILN_CUDA_CODE_FLAGS " " flags)
+    set(mutants --build ${PROJECT_BINARY_DIR} --nvcc ${CUDAToolkit_NVCC_EXECUTABLE} "--nvcc-flags=${flags}"
+        --ninja ${CMAKE_MAKE_PROGRAM})
+    kiln_python_test(mutation/cuda.py NAME mutation/cuda_few ARGS --count 12 ${mutants} TIMEOUT 90)
     kiln_python_test(mutation/cuda.py ARGS --count 72 ${mutants} TIMEOUT 10000 LABELS nightly)
   endif()
 endif()
