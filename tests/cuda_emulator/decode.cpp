@@ -277,6 +277,11 @@ uint32_t Rows::special(Special which) {
 uint64_t Rows::symbol(std::string_view name) {
   if (const auto found = symbols_.find(name); found != symbols_.end()) return found->second;
   if (const auto found = variables_.find(std::string(name)); found != variables_.end()) return found->second;
+  // What nvcc calls the arguments and results of calls; their declarations stand in the scope of the call.
+  if (name.starts_with("param") || name.starts_with("retval")) {
+    throw UnsupportedInstruction(
+        fmt::format("call, whose argument {} is (of a device function that is not inlined, or of printf)", name));
+  }
   throw UnsupportedInstruction(fmt::format("a symbol that is declared nowhere, {}", name));
 }
 

@@ -58,7 +58,8 @@ Access access_of(const Statement& s, Type type) {
   access.sign_extends = is_signed(type);
   access.read_only = s.has("nc");
   access.block_scope = s.has("cta");
-  access.strong = s.has("volatile") || s.has("relaxed") || s.has("acquire") || s.has("release");
+  // Not volatile: to the ISA that is strong too, to CUDA C++ it is a race like any other.
+  access.strong = s.has("relaxed") || s.has("acquire") || s.has("release");
   return access;
 }
 

@@ -90,7 +90,7 @@ struct Access {
   bool sign_extends = false;
   bool narrow_address = false;  // the address register has 32 bits
   bool read_only = false;       // ld.global.nc: nobody may write there during the kernel
-  bool strong = false;          // volatile, relaxed, acquire, release: no race with others of the kind
+  bool strong = false;          // relaxed, acquire, release: no race with others of the kind
   bool block_scope = false;     // .cta: not so for threads of other blocks
 };
 

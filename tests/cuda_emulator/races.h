@@ -16,7 +16,7 @@ struct LaneAccess {
   size_t bytes;
   int lane;
   bool shared;               // to shared memory
-  bool strong = false;       // atomic, volatile, relaxed, acquire or release
+  bool strong = false;       // atomic, relaxed, acquire or release
   bool block_scope = false;  // for threads of this block only
 };
 

@@ -13,9 +13,13 @@ namespace kiln::emulator {
 // Becomes the last error, unless it is success; returned for convenience.
 cudaError_t set_error(cudaError_t error);
 
-// Runs `body`, which may execute kernels. Findings are reported; where one was, that is the call's result.
+// cudaSuccess, or what every call answers on a machine without a device or a driver (KILN_EMULATOR_DEVICES).
+cudaError_t device_error();
+
+// Runs `body`, which may execute kernels; on a machine with a device. Findings are reported; where one was, that is the call's result.
 template <class Body>
 cudaError_t guarded(Body body) {
+  if (const cudaError_t error = device_error(); error != cudaSuccess) return set_error(error);
   const size_t before = findings_so_far();
   try {
     body();

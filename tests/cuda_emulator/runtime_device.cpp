@@ -68,6 +68,10 @@ cudaError_t set_error(cudaError_t error) {
   return error;
 }
 
+cudaError_t device_error() {
+  return devices() < 0 ? cudaErrorInsufficientDriver : devices() == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+
 }  // namespace kiln::emulator
 
 extern "C" {

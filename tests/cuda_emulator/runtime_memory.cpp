@@ -19,6 +19,7 @@ Allocation* allocation_at(const void* pointer) {
 extern "C" {
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  if (const cudaError_t error = device_error(); error != cudaSuccess) return set_error(error);
   if (bytes == 0) {
     *pointer = nullptr;
     return cudaSuccess;
@@ -50,6 +51,7 @@ cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
 }
 
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned int) {
+  if (const cudaError_t error = device_error(); error != cudaSuccess) return set_error(error);
   *pointer = allocate_pinned(bytes);
   return *pointer == nullptr ? set_error(cudaErrorMemoryAllocation) : cudaSuccess;
 }

@@ -76,6 +76,7 @@ Stream* stream_of(cudaStream_t handle) {
 extern "C" {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* handle, unsigned int flags) {
+  if (const cudaError_t error = device_error(); error != cudaSuccess) return set_error(error);
   *handle = reinterpret_cast<cudaStream_t>(Streams::instance().create((flags & cudaStreamNonBlocking) == 0));
   return cudaSuccess;
 }
@@ -124,6 +125,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void*
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* handle, unsigned int) {
+  if (const cudaError_t error = device_error(); error != cudaSuccess) return set_error(error);
   events().push_back(std::make_unique<Event>());
   *handle = reinterpret_cast<cudaEvent_t>(events().back().get());
   return cudaSuccess;

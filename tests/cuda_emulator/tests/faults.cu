@@ -153,6 +153,19 @@ __global__ void race_in_warp(float* m) {
   m[threadIdx.x / 2] = threadIdx.x;  // race_in_warp
 }
 
+__global__ void race_of_volatile(float* m) {
+  volatile float* v = m;
+  v[threadIdx.x] = threadIdx.x;
+  v[256 + threadIdx.x] = v[31 - threadIdx.x];  // race_of_volatile
+}
+
+__device__ __noinline__ float apart(float x) {
+  return x * x + 1;
+}
+__global__ void device_function(float* m) {
+  m[threadIdx.x] = apart(m[threadIdx.x]);  // device_function
+}
+
 __global__ void race_between_blocks(float* m) {
   if (threadIdx.x == 0) m[0] += 1;  // race_between_blocks
 }
@@ -317,6 +330,8 @@ void launch_fault(const char* name, float* memory, float* fresh, const float* ho
   if (is("syncwarp_of_half")) syncwarp_of_half<<<1, 32>>>(memory);
   if (is("race_in_block")) race_in_block<<<1, 64>>>(memory);
   if (is("race_in_warp")) race_in_warp<<<1, 32>>>(memory);
+  if (is("race_of_volatile")) race_of_volatile<<<1, 32>>>(memory);
+  if (is("device_function")) device_function<<<1, 32>>>(memory);
   if (is("race_between_blocks")) race_between_blocks<<<4, 32>>>(memory);
   if (is("read_of_other_block")) read_of_other_block<<<2, 32>>>(memory);
   if (is("atomic_and_plain")) atomic_and_plain<<<2, 32>>>(memory);

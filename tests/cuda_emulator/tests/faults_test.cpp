@@ -80,6 +80,8 @@ constexpr Planted kPlanted[] = {
     {"syncwarp_of_half", "data race in shared memory: a read after a write"},
     {"race_in_block", "data race in global memory: a write after a write"},
     {"race_in_warp", "data race in global memory: a write after a write"},
+    {"race_of_volatile", "data race in global memory: a read after a write"},
+    {"device_function", "unsupported instruction: call, whose argument param0 is"},
     {"race_between_blocks", "data race in global memory"},
     {"read_of_other_block", "data race in global memory"},
     {"atomic_and_plain", "data race in global memory"},

@@ -223,9 +223,16 @@ TEST(Device, CanBeMissing) {
   setenv("KILN_EMULATOR_DEVICES", "-1", 1);
   EXPECT_EQ(cudaGetDeviceCount(&count), cudaErrorInsufficientDriver);
   EXPECT_EQ(count, 17);
+  void* pointer = nullptr;
+  cudaStream_t stream = nullptr;
+  EXPECT_EQ(cudaMalloc(&pointer, 4), cudaErrorInsufficientDriver);
+  EXPECT_EQ(cudaStreamCreate(&stream), cudaErrorInsufficientDriver);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaErrorInsufficientDriver);
   setenv("KILN_EMULATOR_DEVICES", "0", 1);
   EXPECT_EQ(cudaGetDeviceCount(&count), cudaErrorNoDevice);
   EXPECT_EQ(count, 0);
+  EXPECT_EQ(cudaMallocHost(&pointer, 4), cudaErrorNoDevice);
+  EXPECT_EQ(cudaMemset(pointer, 0, 4), cudaErrorNoDevice);
   unsetenv("KILN_EMULATOR_DEVICES");
   cudaGetLastError();
 }
