@@ -37,8 +37,7 @@ CUDA_HEADER = re.compile(
     r"^(cuda|cublas|cusolver|cusparse|curand|cufft|cudnn|nccl|nvrtc|nvml|nvtx|nvToolsExt|cooperative_groups|"
     r"driver_types|device_launch|cub/|thrust/|cutlass/|cute/|mma\.h)"
 )
-CUDA_PLACES = ("kernels/cuda/", "src/device/cuda", "src/dist/nccl", "tests/cuda_emulator/",
-               "tests/cuda/gates/")
+CUDA_PLACES = ("kernels/cuda/", "src/device/cuda", "src/dist/nccl", "tests/cuda_emulator/", "tests/cuda/")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include(?:_next)?[ \t]*(?:"([^"\n]*)"|<([^>\n]*)>|(\S.*))', re.MULTILINE)
 
