@@ -73,8 +73,10 @@ void Module::allocate_variables() {
     }
     // Variables without an initial value begin as zeros.
     std::memset(made->storage.get(), 0, variable.bytes);
-    std::memcpy(made->storage.get(), variable.content.data(),
-                std::min<size_t>(variable.content.size(), variable.bytes));
+    if (!variable.content.empty()) {
+      std::memcpy(made->storage.get(), variable.content.data(),
+                  std::min<size_t>(variable.content.size(), variable.bytes));
+    }
     made->shadow->fill(0, variable.bytes, Record{record::kHostSegment} << record::kSegmentShift);
     variables_[std::string(variable.name)] = made->address;
   }
