@@ -1,7 +1,7 @@
 # CUDA, which is optional: KILN_CUDA says whether to build with it, KILN_HAS_CUDA whether it is. Kernels are compiled by
 # nvcc once a file. The same object is linked into kiln and into the tests that run without a GPU: it holds machine code
-# of several GPUs for the one, and PTX, uncompressed, for the emulator (tests/cuda_emulator: of compute_80 unless told otherwise), for
-# tests/cuda/gates, and for GPUs that came later, which translate it for themselves.
+# of several GPUs for the one, and PTX, uncompressed, for the emulator (tests/cuda_emulator: of compute_80 unless told
+# otherwise), for tests/cuda/gates, and for GPUs that came later, which translate it for themselves.
 #
 # A program takes CUDA's runtime and cuBLASLt by linking kiln_cuda_runtime and kiln_cublaslt; one with the property
 # KILN_EMULATED gets the emulator and its libraries in their place.

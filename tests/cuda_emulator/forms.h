@@ -1,6 +1,6 @@
 // The forms of instructions that the emulator has: opcode, modifiers and types, as the PTX ISA orders them. A statement of
-// any other form is an unsupported instruction, whatever a decoder would make of it; and the unit tests execute every one
-// (tests/forms_test.cpp).
+// any other form is an unsupported instruction, whatever a decoder would make of it; and every one stands in a kernel that the
+// unit tests run (tests/forms_test.cpp).
 #pragma once
 
 #include <set>

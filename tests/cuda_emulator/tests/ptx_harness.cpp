@@ -82,11 +82,11 @@ void note_forms(const std::string& text, const std::string& kernel, int first_li
 
 }  // namespace
 
-const std::set<std::string>& executed_forms() {
+const std::set<std::string>& forms_that_ran() {
   return forms_so_far;
 }
 
-const std::set<std::string>& executed_modifiers() {
+const std::set<std::string>& modifiers_that_ran() {
   return modifiers_so_far;
 }
 

@@ -41,8 +41,8 @@ Column run_ptx(const std::string& body, const std::string& result, const std::ve
                const std::vector<Column>& columns, const Column& active = {}, const std::string& module = "");
 
 // What all bodies so far consisted of: the forms of their statements (forms.h), and every "opcode.modifier".
-const std::set<std::string>& executed_forms();
-const std::set<std::string>& executed_modifiers();
+const std::set<std::string>& forms_that_ran();
+const std::set<std::string>& modifiers_that_ran();
 
 // Runs an instruction on all threads, and once more with every second lane switched off, and expects `expected` of the
 // operands, bit by bit (`differ` may excuse). What the switched-off lanes hold must not change.
